@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The tests that need a cluster, on the local one, in a stack and a namespace of
+# their own: a stack that is up beside them is not touched.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+timed "tools" "$ROOT/hack/tools.sh" pulumi
+[ -n "${CONTEXT:-}" ] || timed "local cluster" "$ROOT/hack/cluster.sh" up
+timed "images" "$ROOT/hack/images.sh" build
+"$ROOT/hack/images.sh" load
+environment=$("$ROOT/hack/env.sh")
+eval "$environment"
+mkdir -p "$STATE/bin"
+(cd "$ROOT/loadtest" && go build -trimpath -buildvcs=false -o "$STATE/bin/loadtest" ./cmd/loadtest)
+cd "$ROOT/infra/e2e"
+# shellcheck disable=SC2086 # several flags
+exec go test -tags e2e -count=1 -v -timeout 25m ${TEST_FLAGS:-} .

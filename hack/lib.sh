@@ -1,0 +1,31 @@
+# Shared by the scripts of this folder: where things lie, and how they speak.
+# shellcheck shell=bash
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE=$ROOT/.headroom
+CACHE=${HEADROOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headroom}
+export PATH=$STATE/bin:$PATH
+# Where the local cluster's tool puts its kubeconfig.
+LOCAL_KUBECONFIG=/var/lib/headroom-cluster/kubeconfig
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# timed LABEL COMMAND...: runs the command and says how long it took.
+timed() {
+  local label=$1 start=$SECONDS; shift
+  say "$label"
+  "$@"
+  printf '    %s: %d s\n' "$label" $((SECONDS - start)) >&2
+}
+
+# digest FILE|DIR...: one hash over names and contents, the same in any checkout.
+digest() {
+  local path
+  for path in "$@"; do
+    if [ -d "$path" ]; then
+      (cd "$path" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
+    else
+      sha256sum <"$path"
+    fi
+  done | sha256sum | cut -c1-16
+}

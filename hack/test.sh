@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Every module's tests, against real parts; what is missing is installed.
+# TEST_FLAGS adds flags to `go test`, for example TEST_FLAGS='-race -count=1'.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+command -v redis-server >/dev/null && command -v prometheus >/dev/null ||
+  "$ROOT/hack/apt.sh" redis-server prometheus
+"$ROOT/hack/ort.sh"
+export ORT_LIB=$STATE/lib/libonnxruntime.so.1
+
+# The real ImageNet model is tested where it is: fetched, or in MODEL_MIRROR.
+if [ -n "${MODEL_MIRROR:-}" ] && [ ! -f "$ROOT/models/squeezenet-imagenet/model.yaml" ]; then
+  "$ROOT/hack/models.sh" squeezenet-imagenet
+fi
+if [ -f "$ROOT/models/squeezenet-imagenet/model.yaml" ]; then
+  export HEADROOM_IMAGENET_MODEL_DIR=$ROOT/models/squeezenet-imagenet
+fi
+
+failed=()
+for module in apps infra loadtest scaler hack/localcluster; do
+  say "go test: $module"
+  # shellcheck disable=SC2086 # several flags
+  (cd "$ROOT/$module" && GOWORK=off go test ${TEST_FLAGS:-} ./...) || failed+=("$module")
+done
+[ ${#failed[@]} -eq 0 ] || die "tests failed in: ${failed[*]}"
+say "all tests passed"

@@ -1,0 +1,203 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stack is a Pulumi stack of the test's own, made from Pulumi.dev.yaml with
+// another namespace and other ports, so that a dev stack that is up on the same
+// cluster is not touched and Pulumi.dev.yaml stays as it is.
+type stack struct {
+	name, root, config string
+}
+
+// newStack copies the dev stack's settings and removes what a killed run left.
+func newStack(t *testing.T, settings map[string]string) *stack {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"KUBECONFIG", "PULUMI_BACKEND_URL"} {
+		if os.Getenv(name) == "" {
+			t.Fatalf("%s is not set: run these tests with `make e2e`", name)
+		}
+	}
+	s := &stack{name: "e2e", root: root, config: filepath.Join(t.TempDir(), "Pulumi.e2e.yaml")}
+	dev, err := os.ReadFile(filepath.Join(root, "Pulumi.dev.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.config, dev, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.try(t, "stack", "select", s.name); err == nil {
+		s.run(t, "destroy", "--yes", "--skip-preview")
+		s.run(t, "stack", "rm", "--yes", "--preserve-config", s.name)
+	}
+	s.run(t, "stack", "init", s.name)
+	for key, value := range settings {
+		s.set(t, key, value)
+	}
+	return s
+}
+
+// set is `pulumi config set`.
+func (s *stack) set(t *testing.T, key, value string) {
+	t.Helper()
+	s.run(t, "config", "set", key, value)
+}
+
+// run runs a pulumi command that has to succeed and returns its output.
+func (s *stack) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.try(t, args...)
+	if err != nil {
+		t.Fatalf("pulumi %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (s *stack) try(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	full := append([]string{"--non-interactive", "--color=never", "--cwd", s.root}, args...)
+	if args[0] != "stack" {
+		full = append(full, "--stack", s.name, "--config-file", s.config)
+	} else if args[1] == "init" || args[1] == "output" {
+		full = append(full, "--config-file", s.config)
+		if args[1] == "output" {
+			full = append(full, "--stack", s.name)
+		}
+	}
+	started := time.Now()
+	out, err := command(t, 5*time.Minute, "pulumi", full...)
+	t.Logf("pulumi %s: %.1f s", strings.Join(args, " "), time.Since(started).Seconds())
+	return out, err
+}
+
+// outputs are the stack's outputs.
+func (s *stack) outputs(t *testing.T) map[string]string {
+	t.Helper()
+	var outputs map[string]string
+	if err := json.Unmarshal([]byte(s.run(t, "stack", "output", "--json")), &outputs); err != nil {
+		t.Fatal(err)
+	}
+	return outputs
+}
+
+// command runs a program to its end and returns stdout, or stderr after it
+// where it failed.
+func command(t *testing.T, timeout time.Duration, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String() + stderr.String(), err
+	}
+	return stdout.String(), nil
+}
+
+// kubectl runs a kubectl command that has to succeed and returns its output.
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := command(t, time.Minute, "kubectl", args...)
+	if err != nil {
+		t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(out)
+}
+
+// pod is what the tests ask of a pod.
+type pod struct {
+	Metadata struct {
+		Name, UID         string
+		DeletionTimestamp *string
+	}
+	Status struct {
+		ContainerStatuses []struct {
+			RestartCount int
+			Ready        bool
+		}
+	}
+}
+
+// modelServerPods are the pods of the scaled Deployment that are not on their
+// way out.
+func modelServerPods(t *testing.T, namespace string) []pod {
+	t.Helper()
+	var list struct{ Items []pod }
+	out := kubectl(t, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/name=model-server", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil {
+		t.Fatal(err)
+	}
+	var staying []pod
+	for _, p := range list.Items {
+		if p.Metadata.DeletionTimestamp == nil {
+			staying = append(staying, p)
+		}
+	}
+	return staying
+}
+
+// eventually asks once a second until check returns nil, and fails with its
+// last error when that took too long.
+func eventually(t *testing.T, what string, timeout time.Duration, check func() error) {
+	t.Helper()
+	started := time.Now()
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		err := check()
+		if err == nil {
+			t.Logf("%s: after %.0f s", what, time.Since(started).Seconds())
+			return
+		}
+		if time.Since(started) > timeout {
+			t.Fatalf("%s: not within %s: %v", what, timeout, err)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("%s: %v", what, t.Context().Err())
+		case <-ticker.C:
+		}
+	}
+}
+
+// replicas is the scale that the Deployment asks for.
+func replicas(t *testing.T, namespace string) int {
+	t.Helper()
+	var n int
+	out := kubectl(t, "-n", namespace, "get", "deployment", "model-server", "-o", "jsonpath={.spec.replicas}")
+	if _, err := fmt.Sscan(out, &n); err != nil {
+		t.Fatalf("spec.replicas is %q: %v", out, err)
+	}
+	return n
+}
+
+// notFound tells whether kubectl's output says that there is no such thing.
+func notFound(t *testing.T, args ...string) error {
+	t.Helper()
+	out, err := command(t, time.Minute, "kubectl", append(args, "--ignore-not-found", "-o", "name")...)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	if out = strings.TrimSpace(out); out != "" {
+		return errors.New("still there: " + out)
+	}
+	return nil
+}
