@@ -53,7 +53,7 @@ save_image() { # reference, file
 }
 
 # base prints the reference of the base image, bootstrapping it where needed.
-BASE_RECIPE=(mmdebstrap --quiet --variant=minbase --include=ca-certificates,libstdc++6
+BASE_RECIPE=(mmdebstrap --quiet --variant=minbase '--include=ca-certificates,libstdc++6'
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*'
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' bookworm)
 base() {

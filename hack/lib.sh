@@ -1,5 +1,5 @@
 # Shared by the scripts of this folder: where things lie, and how they speak.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STATE=$ROOT/.headroom
 CACHE=${HEADROOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headroom}

@@ -8,15 +8,16 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 catalogue=$ROOT/hack/models
+usage() { printf 'error: %s\n' "$*" >&2; exit 2; }
 known=$(cd "$catalogue" && printf '%s\n' */ | tr -d / | paste -sd ' ' | sed 's/ /, /g')
-[ $# -le 1 ] || die "models.sh takes one NAME, not $#; known models: $known"
+[ $# -le 1 ] || usage "models.sh takes one NAME, not $#; known models: $known"
 name=${1:-}
-[ -n "$name" ] || die "NAME is missing: make model NAME=one of $known"
+[ -n "$name" ] || usage "NAME is missing: make model NAME=one of $known"
 [ "$name" != vehicles ] || { say "vehicles comes with the repository: models/vehicles"; exit 0; }
 case $name in
-  *[!a-z0-9.-]* | .*) die "NAME is $name: known models are $known" ;;
+  *[!a-z0-9.-]* | .*) usage "NAME is $name: known models are $known" ;;
 esac
-[ -d "$catalogue/$name" ] || die "NAME is $name: known models are $known"
+[ -d "$catalogue/$name" ] || usage "NAME is $name: known models are $known"
 recipe=$catalogue/$name
 target=$ROOT/models/$name
 command -v sha256sum >/dev/null || die "sha256sum is missing: install coreutils"
@@ -55,10 +56,13 @@ read -r model_sha256 model_file model_urls <<<"$(field model)"
 read -r labels_sha256 labels_file labels_urls <<<"$(field labels)"
 
 if [ -e "$target" ]; then
-  [ -f "$target/model.onnx" ] && right "$model_sha256" "$target/model.onnx" ||
-    die "models/$name is there, but its model.onnx is not the catalogue's: remove the folder to fetch it again"
-  [ -f "$target/SHA256SUMS" ] && (cd "$target" && sha256sum --quiet --status --check SHA256SUMS) ||
-    die "models/$name is there, but not as it was fetched: remove the folder to fetch it again"
+  for file in model.onnx labels.txt model.yaml SHA256SUMS; do
+    [ -f "$target/$file" ] || die "models/$name is there without $file: remove the folder to fetch it again"
+  done
+  right "$model_sha256" "$target/model.onnx" ||
+    die "models/$name/model.onnx is not the catalogue's: remove the folder to fetch it again"
+  (cd "$target" && sha256sum --status --check SHA256SUMS) ||
+    die "models/$name is not as it was fetched (models/$name/SHA256SUMS): remove the folder to fetch it again"
   say "models/$name is already there and right"
   exit 0
 fi
