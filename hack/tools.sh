@@ -7,12 +7,14 @@ set -euo pipefail
 usage() {
   cat >&2 <<'EOF'
 usage: hack/tools.sh GROUP...
-  pulumi    the Pulumi CLI, its Go language host and its Kubernetes provider;
-            an installed pulumi (>= 3.200, < 4) is used instead
-  kubectl   kubectl alone; an installed one is used instead
-  cluster   the local cluster: Kubernetes, CoreDNS, metrics-server, localcluster
-  lint      golangci-lint
-  all       all of these
+  pulumi        the Pulumi CLI, its Go language host and its Kubernetes
+                provider; an installed pulumi (>= 3.200, < 4) is used instead
+  kubectl       kubectl alone; an installed one is used instead
+  cluster       the local cluster: Kubernetes, CoreDNS, metrics-server and
+                localcluster
+  localcluster  localcluster alone, which is enough to take a cluster down
+  lint          golangci-lint
+  all           all of these
 HEADROOM_CACHE says where the builds are kept (default: ~/.cache/headroom).
 EOF
   exit 2
@@ -26,9 +28,8 @@ tools=${HEADROOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headroom}/tools
 kubernetes_version=1.35.4
 pulumi_version=3.215.0
 
-# A workspace, a vendor directory or a toolchain switch of the caller must not
-# leak into pinned builds.
-export GOWORK=off GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
+# A workspace or build flags of the caller must not leak into pinned builds.
+export GOWORK=off GOFLAGS=-buildvcs=false
 
 say() { printf 'tools: %s\n' "$*"; }
 die() {
@@ -66,15 +67,18 @@ compile() {
   local dir=$1 out=$2 log ticker started=$SECONDS
   shift 2
   log=$tools/build-$(basename "$dir").log
+  : >"$log"
   (
-    while read -r -t 30 _ <> <(:) || true; do
+    # Neither the output nor the lock may stay open in a sleep that outlives us.
+    while sleep 30 >/dev/null 2>&1 9>&- && kill -0 $$ 2>/dev/null; do
       say "  $(grep -c . "$log") packages compiled, $((SECONDS - started)) s"
     done
   ) &
   ticker=$!
-  trap 'kill $ticker 2>/dev/null || true' RETURN
-  if ! (cd "$dir" && nice -n 5 go build -v -ldflags "$(ldflags)" -o "$out/" "$@") >"$log" 2>&1; then
-    kill "$ticker" 2>/dev/null || true
+  if (cd "$dir" && nice -n 5 go build -v -ldflags "$(ldflags)" -o "$out/" "$@") >"$log" 2>&1; then
+    kill "$ticker"
+  else
+    kill "$ticker"
     tail -n 20 "$log" >&2
     die "building in ${dir#"$repo"/} failed (full log: $log)"
   fi
@@ -105,7 +109,7 @@ build_kubernetes() {
   compile "$hack/toolchain/cluster" "$1" ./cmd/coredns \
     sigs.k8s.io/metrics-server/cmd/metrics-server "${kubernetes_commands[@]/#/k8s.io/kubernetes/cmd/}"
 }
-build_localcluster() { CGO_ENABLED=0 compile "$hack/localcluster" "$1" . ./cmd/pause; }
+build_localcluster() { CGO_ENABLED=0 compile "$hack/localcluster" "$1" ./cmd/localcluster ./cmd/pause; }
 build_lint() { compile "$hack/toolchain/lint" "$1" tool; }
 
 # provide NAME HINT DIR... exposes what build_NAME makes of the modules in
@@ -169,14 +173,19 @@ group() {
     fi
     ;;
   kubectl)
-    installed kubectl >/dev/null || provide kubectl "once, about 2 minutes on 2 cores" "$hack/toolchain/cluster"
+    [[ -x $bin/kubectl ]] || installed kubectl >/dev/null || provide kubectl "once, about 2 minutes on 2 cores" "$hack/toolchain/cluster"
     ;;
   cluster)
     provide kubernetes "once, about 6 minutes on 2 cores" "$hack/toolchain/cluster"
-    provide localcluster "seconds" "$hack/localcluster"
+    group localcluster
     ;;
+  localcluster) provide localcluster "seconds" "$hack/localcluster" ;;
   lint) provide lint "once, about 2 minutes on 2 cores" "$hack/toolchain/lint" ;;
-  all) for each in pulumi kubectl cluster lint; do group "$each"; done ;;
+  all)
+    group pulumi
+    group cluster
+    group lint
+    ;;
   *) usage ;;
   esac
 }

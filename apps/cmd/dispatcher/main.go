@@ -1,0 +1,289 @@
+// Command dispatcher takes pictures to classify, queues them in Redis, hands
+// them to the model servers as these have room, and answers within the
+// promised time.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/uuid"
+
+	"headroom.dev/apps/internal/backend"
+	"headroom.dev/apps/internal/endpoints"
+	"headroom.dev/apps/internal/fleet"
+	"headroom.dev/apps/internal/queryapi"
+	"headroom.dev/apps/internal/redisqueue"
+	"headroom.dev/apps/internal/relay"
+	"headroom.dev/apps/internal/serve"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+const (
+	// probeEvery is the time between two probes of a replica from --backends.
+	probeEvery = time.Second
+	// idleConnections are kept open to each replica at least.
+	idleConnections = 4
+)
+
+type options struct {
+	Redis              string        `required:"" env:"REDIS" placeholder:"URL" help:"Redis, as redis://[user:password@]host:port[/db]. A password is better given as REDIS_PASSWORD in the environment, which other users of the machine can't see."`
+	RedisWait          time.Duration `env:"REDIS_WAIT" default:"30s" help:"How long to wait for Redis at the start, 0s to 1h."`
+	RedisConnections   int           `env:"REDIS_CONNECTIONS" default:"64" help:"Most connections to Redis for taking requests, and as many for working on them, 4 to 4096."`
+	Backends           []string      `env:"BACKENDS" placeholder:"URL" help:"Base URLs of the model servers, separated by commas; each is probed at /readyz. Either this or --endpoints-of."`
+	EndpointsOf        string        `env:"ENDPOINTS_OF" placeholder:"NAMESPACE/SERVICE" help:"Kubernetes Service whose endpoints are the model servers. Either this or --backends."`
+	EndpointsPortName  string        `env:"ENDPOINTS_PORT_NAME" default:"http" help:"Name of that Service's port."`
+	Kubeconfig         string        `env:"KUBECONFIG" placeholder:"FILE" help:"Cluster to find the Service in. Default: the one that this program runs in."`
+	Listen             string        `env:"LISTEN" default:":5001" help:"Address for requests and probes, host:port."`
+	MetricsListen      string        `env:"METRICS_LISTEN" default:":8000" help:"Address for /metrics, host:port."`
+	SLO                time.Duration `name:"slo" env:"SLO" default:"500ms" help:"Promised latency: how long a request may take whose caller says nothing else, 1ms to 1m."`
+	BackendConcurrency int           `env:"BACKEND_CONCURRENCY" default:"1" help:"Requests that each model server works on at a time, 1 to 1024."`
+	AttemptTimeout     time.Duration `env:"ATTEMPT_TIMEOUT" default:"10s" help:"Longest that one attempt at a model server may take, 10ms to 10m; the request's deadline may be earlier."`
+	MaxQueue           int           `env:"MAX_QUEUE" default:"200" help:"Requests that may wait in the queue, 1 to 100000; more are refused."`
+	AsyncTimeout       time.Duration `env:"ASYNC_TIMEOUT" default:"60s" help:"How long an asynchronous request may take, 1s to 1h."`
+	ResultTTL          time.Duration `env:"RESULT_TTL" default:"10m" help:"How long an asynchronous result is kept, 1s to 24h."`
+	ReclaimAfter       time.Duration `env:"RECLAIM_AFTER" default:"5s" help:"How long another dispatcher may be silent about a request that it has taken before this one takes it over, 1s to 5m."`
+	MaxBody            int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
+	DrainDelay         time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
+	Drain              time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	LogLevel           slog.Level    `env:"LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
+}
+
+// Validate is called by kong.
+func (o *options) Validate() error {
+	for _, r := range []struct {
+		flag            string
+		value, from, to int64
+	}{
+		{"--redis-connections", int64(o.RedisConnections), 4, 4096},
+		{"--backend-concurrency", int64(o.BackendConcurrency), 1, 1024},
+		{"--max-queue", int64(o.MaxQueue), 1, 100_000},
+		{"--max-body", o.MaxBody, 1024, 1 << 30},
+	} {
+		if r.value < r.from || r.value > r.to {
+			return fmt.Errorf("%s is %d; allowed: %d to %d", r.flag, r.value, r.from, r.to)
+		}
+	}
+	for _, r := range []struct {
+		flag            string
+		value, from, to time.Duration
+	}{
+		{"--redis-wait", o.RedisWait, 0, time.Hour},
+		{"--slo", o.SLO, queryapi.MinTimeout, queryapi.MaxTimeout},
+		{"--attempt-timeout", o.AttemptTimeout, 10 * time.Millisecond, 10 * time.Minute},
+		{"--async-timeout", o.AsyncTimeout, time.Second, time.Hour},
+		{"--result-ttl", o.ResultTTL, time.Second, 24 * time.Hour},
+		{"--reclaim-after", o.ReclaimAfter, time.Second, 5 * time.Minute},
+		{"--drain-delay", o.DrainDelay, 0, 5 * time.Minute},
+		{"--drain", o.Drain, 0, 10 * time.Minute},
+	} {
+		if r.value < r.from || r.value > r.to {
+			return fmt.Errorf("%s is %v; allowed: %v to %v", r.flag, r.value, r.from, r.to)
+		}
+	}
+	for _, address := range []struct{ flag, value string }{{"--listen", o.Listen}, {"--metrics-listen", o.MetricsListen}} {
+		if _, _, err := net.SplitHostPort(address.value); err != nil {
+			return fmt.Errorf("%s is %q; allowed: host:port or :port", address.flag, address.value)
+		}
+	}
+	switch {
+	case len(o.Backends) == 0 && o.EndpointsOf == "":
+		return errors.New("neither --backends nor --endpoints-of is given; allowed: exactly one of them")
+	case len(o.Backends) > 0 && o.EndpointsOf != "":
+		return errors.New("--backends and --endpoints-of are both given; allowed: exactly one of them")
+	case o.EndpointsOf != "":
+		if _, err := endpoints.ParseService(o.EndpointsOf); err != nil {
+			return fmt.Errorf("--endpoints-of %q %w", o.EndpointsOf, err)
+		}
+	default:
+		if _, err := endpoints.ParseURLs(o.Backends); err != nil {
+			return fmt.Errorf("--backends: %w", err)
+		}
+	}
+	return nil
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	fail := func(code int, err error) int {
+		_, _ = fmt.Fprintf(stderr, "dispatcher: %v\n", err)
+		return code
+	}
+
+	var o options
+	helped := false
+	parser, err := kong.New(&o, kong.Name("dispatcher"),
+		kong.Description("Takes pictures to classify (POST /query), queues them in Redis, and hands them to the model servers."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
+	if err != nil {
+		return fail(exitError, err)
+	}
+	_, err = parser.Parse(args)
+	if helped {
+		return exitOK
+	}
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.LogLevel}))
+	name, err := dispatcherName()
+	if err != nil {
+		return fail(exitError, err)
+	}
+	redisqueue.UseLogger(log)
+	queue, err := redisqueue.New(redisqueue.Config{
+		URL: o.Redis, Password: os.Getenv("REDIS_PASSWORD"), Name: name,
+		ResultTTL: o.ResultTTL, Connections: o.RedisConnections,
+	})
+	if err != nil {
+		return fail(exitUsage, fmt.Errorf("--redis %w", err))
+	}
+	defer func() { _ = queue.Close() }()
+	replicas := fleet.New(o.BackendConcurrency)
+	follow, err := source(o, replicas, log)
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+
+	if err := dispatchRequests(o, name, queue, replicas, follow, log); err != nil {
+		return fail(exitError, err)
+	}
+	return exitOK
+}
+
+// dispatcherName is one that no other dispatcher has, this one's next start
+// included: what it leaves in the queue is another's.
+func dispatcherName() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("finding the host's name: %w", err)
+	}
+	return host + "-" + uuid.NewString()[:8], nil
+}
+
+// source is what keeps replicas up to date until its context ends.
+func source(o options, replicas *fleet.Fleet, log *slog.Logger) (func(context.Context) error, error) {
+	if o.EndpointsOf == "" {
+		urls, err := endpoints.ParseURLs(o.Backends)
+		if err != nil {
+			return nil, fmt.Errorf("--backends: %w", err)
+		}
+		return func(ctx context.Context) error {
+			endpoints.Probe(ctx, urls, probeEvery, replicas.Set)
+			return nil
+		}, nil
+	}
+
+	service, err := endpoints.ParseService(o.EndpointsOf)
+	if err != nil {
+		return nil, fmt.Errorf("--endpoints-of %q %w", o.EndpointsOf, err)
+	}
+	service.Port = o.EndpointsPortName
+	endpoints.UseLogger(log)
+	client, err := endpoints.Client(o.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--endpoints-of %q, --kubeconfig %q: no cluster to ask: %w", o.EndpointsOf, o.Kubeconfig, err)
+	}
+	return func(ctx context.Context) error {
+		return endpoints.Watch(ctx, client, service, log, replicas.Set)
+	}, nil
+}
+
+// dispatchRequests listens, connects to Redis, serves, and drains on SIGTERM
+// or SIGINT. A second signal ends the process at once.
+func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas *fleet.Fleet, follow func(context.Context) error, log *slog.Logger) error {
+	signals, stopSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stopSignals()
+	context.AfterFunc(signals, stopSignals)
+
+	client := backend.New(max(idleConnections, o.BackendConcurrency), o.AttemptTimeout)
+	defer client.Close()
+	engine := relay.New(relay.Config{
+		Name: name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter, MaxLife: max(o.AsyncTimeout, queryapi.MaxTimeout),
+	}, queue, replicas, client, log)
+	api := queryapi.New(queryapi.Config{SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody}, engine, log)
+
+	apiServer, err := serve.Listen("request", o.Listen, api.Handler())
+	if err != nil {
+		return err
+	}
+	metricsServer, err := serve.Listen("metrics", o.MetricsListen, engine.Metrics().Handler())
+	if err != nil {
+		return errors.Join(err, apiServer.Close())
+	}
+
+	serving, stopServing := context.WithCancelCause(context.WithoutCancel(signals))
+	defer stopServing(nil)
+	following, stopFollowing := context.WithCancel(context.WithoutCancel(signals))
+	defer stopFollowing()
+	var background sync.WaitGroup
+	background.Go(func() {
+		if err := follow(following); err != nil && following.Err() == nil {
+			stopServing(err)
+		}
+	})
+	connecting, stopConnecting := context.WithCancel(signals)
+	defer stopConnecting()
+	started := make(chan bool, 1)
+	background.Go(func() {
+		if err := queue.Connect(connecting, o.RedisWait, log); err != nil {
+			if connecting.Err() == nil {
+				stopServing(err)
+			}
+			started <- false
+			return
+		}
+		engine.Start()
+		api.Ready()
+		log.Info("ready", "redis", queue.Address(), "name", name)
+		started <- true
+	})
+	// drained ends when nothing may be waited for any more.
+	drained, stopDraining := context.WithCancel(context.Background())
+	defer stopDraining()
+	context.AfterFunc(signals, func() {
+		api.Drain()
+		log.Info("draining", "delay_s", o.DrainDelay.Seconds(), "limit_s", o.Drain.Seconds())
+		time.AfterFunc(o.DrainDelay, func() { stopServing(nil) })
+		// Callers get their last answer a little before connections are cut.
+		time.AfterFunc(o.DrainDelay+o.Drain*9/10, engine.GiveUp)
+		time.AfterFunc(o.DrainDelay+o.Drain, stopDraining)
+	})
+
+	err = serve.Run(serving, log, o.Drain, apiServer, metricsServer)
+	if cause := context.Cause(serving); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	if signals.Err() == nil {
+		// Something failed: nothing is waited for any more.
+		stopDraining()
+	}
+	stopConnecting()
+	if <-started {
+		engine.Stop(drained)
+	}
+	stopFollowing()
+	background.Wait()
+	if err == nil {
+		log.Info("drained")
+	}
+	return err
+}

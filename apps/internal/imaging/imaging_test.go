@@ -1,0 +1,355 @@
+package imaging_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/draw"
+
+	"headroom.dev/apps/internal/imaging"
+)
+
+const maxPixels = 25_000_000
+
+// webpRed is a lossless WebP of 1×1 pixel of pure red: RIFF and VP8L headers,
+// then one-symbol prefix codes for green 0, red 255, blue 0, alpha 255.
+var webpRed = vp8l(1, 1, []bits{{0, 1}, {0, 1}, {0, 1}, // no transform, no colour cache, no meta codes
+	{1, 1}, {0, 1}, {0, 1}, {0, 1}, // green: a simple code of one symbol of one bit: 0
+	{1, 1}, {0, 1}, {1, 1}, {255, 8}, // red: one symbol of eight bits
+	{1, 1}, {0, 1}, {0, 1}, {0, 1}, // blue
+	{1, 1}, {0, 1}, {1, 1}, {255, 8}, // alpha
+	{1, 1}, {0, 1}, {0, 1}, {0, 1}, // distance
+})
+
+// bits are n bits of v, the lowest first.
+type bits struct{ v, n uint32 }
+
+func vp8l(width, height uint32, data []bits) []byte {
+	stream := append([]bits{{0x2f, 8}, {width - 1, 14}, {height - 1, 14}, {0, 1}, {0, 3}}, data...)
+	var packed []byte
+	n := 0
+	for _, b := range stream {
+		for i := range b.n {
+			if n%8 == 0 {
+				packed = append(packed, 0)
+			}
+			packed[n/8] |= byte(b.v>>i&1) << (n % 8)
+			n++
+		}
+	}
+	size := uint32(len(packed))
+	if len(packed)%2 == 1 {
+		packed = append(packed, 0)
+	}
+	file := []byte("RIFF")
+	file = binary.LittleEndian.AppendUint32(file, uint32(len(packed))+12)
+	file = append(file, "WEBPVP8L"...)
+	file = binary.LittleEndian.AppendUint32(file, size)
+	return append(file, packed...)
+}
+
+func solid(width, height int, c color.Color) *image.RGBA {
+	picture := image.NewRGBA(image.Rect(0, 0, width, height))
+	draw.Draw(picture, picture.Bounds(), image.NewUniform(c), image.Point{}, draw.Src)
+	return picture
+}
+
+func encoded(t testing.TB, encode func(*bytes.Buffer) error) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := encode(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestDecodeKnowsTheFormats(t *testing.T) {
+	red := solid(3, 2, color.RGBA{R: 255, A: 255})
+	palette := image.NewPaletted(red.Bounds(), color.Palette{color.RGBA{R: 255, A: 255}, color.Black})
+	second := image.NewPaletted(red.Bounds(), color.Palette{color.RGBA{B: 255, A: 255}, color.Black})
+	tests := map[string][]byte{
+		"JPEG": encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, red, &jpeg.Options{Quality: 100}) }),
+		"PNG":  encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, red) }),
+		"BMP":  encoded(t, func(b *bytes.Buffer) error { return bmp.Encode(b, red) }),
+		"WebP": webpRed,
+		"the first frame of a GIF": encoded(t, func(b *bytes.Buffer) error {
+			return gif.EncodeAll(b, &gif.GIF{Image: []*image.Paletted{palette, second}, Delay: []int{1, 1}})
+		}),
+	}
+	for name, body := range tests {
+		t.Run(name, func(t *testing.T) {
+			picture, err := imaging.Decode(t.Context(), body, maxPixels)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pixels := imaging.NewScaler(1, 1, imaging.Stretch).Scale(picture)
+			if pixels[0] < 253 || pixels[1] > 2 || pixels[2] > 2 {
+				t.Errorf("red came out as %v", pixels)
+			}
+		})
+	}
+}
+
+// pngBomb announces width×height pixels and holds none.
+func pngBomb(width, height uint32) []byte {
+	header := []byte("IHDR")
+	header = binary.BigEndian.AppendUint32(header, width)
+	header = binary.BigEndian.AppendUint32(header, height)
+	header = append(header, 8, 2, 0, 0, 0)
+	file := []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d")
+	file = append(file, header...)
+	return binary.BigEndian.AppendUint32(file, crc32.ChecksumIEEE(header))
+}
+
+// gifBomb is 34 bytes that ask for 65535×65535 pixels (golang/go#79063).
+var gifBomb = []byte("GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02L\x01\x00")
+
+func TestDecodeRefuses(t *testing.T) {
+	photo := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, solid(64, 64, color.White), nil) })
+	tests := []struct {
+		name     string
+		body     []byte
+		tooLarge bool
+		message  string
+	}{
+		{"text", []byte("hello"), false, "the body is not a picture in a known format; allowed: JPEG, PNG, GIF, WebP, BMP"},
+		{"a JPEG that is cut off in its header", photo[:20], false, "the picture can't be decoded: unexpected EOF"},
+		{"a JPEG that is cut off in its data", photo[:len(photo)-20], false, "the jpeg picture can't be decoded: invalid JPEG format: short Huffman data"},
+		{"a PNG bomb", pngBomb(50_000, 50_000), true, "the png picture has 50000×50000 pixels; at most 25000000 in all and 65535 a side are accepted"},
+		{"a PNG whose pixels overflow 64 bits when multiplied carelessly", pngBomb(1<<31-1, 1<<31-1), false, "the picture can't be decoded: png: unsupported feature: dimension overflow"},
+		{"a GIF bomb of 34 bytes", gifBomb, true, "the gif picture has 65535×65535 pixels; at most 25000000 in all and 65535 a side are accepted"},
+		{"a WebP bomb", vp8l(16384, 16384, nil), true, "the webp picture has 16384×16384 pixels; at most 25000000 in all and 65535 a side are accepted"},
+		{"a side too long", pngBomb(65536, 1), true, "the png picture has 65536×1 pixels; at most 25000000 in all and 65535 a side are accepted"},
+		{"one pixel too many", pngBomb(5001, 5000), true, "the png picture has 5001×5000 pixels; at most 25000000 in all and 65535 a side are accepted"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := imaging.Decode(t.Context(), test.body, maxPixels)
+			var bad *imaging.Error
+			if !errors.As(err, &bad) || bad.TooLarge != test.tooLarge || bad.Message != test.message {
+				t.Errorf("got %#v, want %q, too large %v", err, test.message, test.tooLarge)
+			}
+		})
+	}
+}
+
+func TestDecodeStopsWhenNobodyWaits(t *testing.T) {
+	body := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, noise(300, 300)) })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := imaging.Decode(ctx, body, maxPixels); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func noise(width, height int) *image.NRGBA {
+	random := rand.New(rand.NewPCG(1, 2))
+	picture := image.NewNRGBA(image.Rect(0, 0, width, height))
+	for i := range picture.Pix {
+		picture.Pix[i] = uint8(random.IntN(256))
+		if i%4 == 3 {
+			picture.Pix[i] = 255
+		}
+	}
+	return picture
+}
+
+// x/image/draw's BiLinear is the independent computation.
+func TestStretchIsWhatXImageComputes(t *testing.T) {
+	photo := noise(97, 61)
+	ycbcr := func(ratio image.YCbCrSubsampleRatio) image.Image {
+		random := rand.New(rand.NewPCG(3, 4))
+		picture := image.NewYCbCr(image.Rect(5, 3, 102, 64), ratio)
+		for _, plane := range [][]uint8{picture.Y, picture.Cb, picture.Cr} {
+			for i := range plane {
+				plane[i] = uint8(random.IntN(256))
+			}
+		}
+		return picture
+	}
+	gray := image.NewGray(photo.Bounds())
+	draw.Draw(gray, gray.Bounds(), photo, image.Point{}, draw.Src)
+	rgba := image.NewRGBA(photo.Bounds())
+	draw.Draw(rgba, rgba.Bounds(), photo, image.Point{}, draw.Src)
+	deep := image.NewRGBA64(photo.Bounds())
+	draw.Draw(deep, deep.Bounds(), photo, image.Point{}, draw.Src)
+	sources := map[string]image.Image{
+		"NRGBA": photo, "RGBA": rgba, "RGBA64": deep, "Gray": gray, "a part of RGBA": rgba.SubImage(image.Rect(10, 10, 60, 50)),
+		"YCbCr 4:4:4": ycbcr(image.YCbCrSubsampleRatio444), "YCbCr 4:2:2": ycbcr(image.YCbCrSubsampleRatio422),
+		"YCbCr 4:2:0": ycbcr(image.YCbCrSubsampleRatio420), "YCbCr 4:4:0": ycbcr(image.YCbCrSubsampleRatio440),
+		"YCbCr 4:1:1": ycbcr(image.YCbCrSubsampleRatio411), "YCbCr 4:1:0": ycbcr(image.YCbCrSubsampleRatio410),
+	}
+	for name, source := range sources {
+		for _, size := range []image.Point{{224, 224}, {32, 24}, {97, 10}, {1, 1}, {300, 7}} {
+			t.Run(fmt.Sprint(name, " to ", size), func(t *testing.T) {
+				want := image.NewRGBA(image.Rectangle{Max: size})
+				draw.BiLinear.Scale(want, want.Bounds(), source, source.Bounds(), draw.Src, nil)
+				got := imaging.NewScaler(size.X, size.Y, imaging.Stretch).Scale(source)
+				for i := range size.X * size.Y {
+					for c := range 3 {
+						if g, w := int(got[3*i+c]), int(want.Pix[4*i+c]); g-w > 1 || w-g > 1 {
+							t.Fatalf("pixel %d,%d channel %d is %d, want %d", i%size.X, i/size.X, c, g, w)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// columns is a picture of 1-pixel columns of the given greys.
+func columns(height int, greys ...uint8) image.Image {
+	picture := image.NewGray(image.Rect(0, 0, len(greys), height))
+	for y := range height {
+		copy(picture.Pix[y*picture.Stride:], greys)
+	}
+	return picture
+}
+
+func greys(pixels []uint8) []uint8 {
+	var result []uint8
+	for i := 0; i < len(pixels); i += 3 {
+		result = append(result, pixels[i])
+	}
+	return result
+}
+
+func TestGeometry(t *testing.T) {
+	tests := []struct {
+		name          string
+		resize        imaging.Resize
+		width, height int
+		picture       image.Image
+		want          []uint8
+	}{
+		// The centres of the 2 targets lie at 1 and 3 of 4 source pixels, 2 wide: weights ⅛·(1,3,3,1) where all 4 are there,
+		// and (3,3,1)/7 at the edge: (3·0+3·40+1·80)/7 = 28.6, (1·40+3·80+3·120)/7 = 91.4.
+		{"stretch: 4 columns to 2", imaging.Stretch, 2, 1, columns(1, 0, 40, 80, 120), []uint8{29, 91}},
+		// Twice as large: the centres lie at ¼, ¾, 1¼, 1¾: 0, (3·0+80)/4, (0+3·80)/4, 80.
+		{"stretch: 2 columns to 4", imaging.Stretch, 4, 1, columns(1, 0, 80), []uint8{0, 20, 60, 80}},
+		// 6×2 covers 2×2 at factor 1; the centre is columns 2 and 3.
+		{"crop takes the centre", imaging.Crop, 2, 2, columns(2, 10, 20, 30, 40, 50, 60), []uint8{30, 40, 30, 40}},
+		// 5 columns to 2 of a height that fits: offset 1½, so a target lies between two columns.
+		{"crop between columns", imaging.Crop, 2, 1, columns(1, 10, 20, 30, 40, 50), []uint8{25, 35}},
+		// 4×2 fits into 4×4 at factor 1; a black row above and below.
+		{"letterbox puts black around", imaging.Letterbox, 4, 4, columns(2, 10, 20, 30, 40), []uint8{
+			0, 0, 0, 0, 10, 20, 30, 40, 10, 20, 30, 40, 0, 0, 0, 0,
+		}},
+		{"letterbox of a tall picture", imaging.Letterbox, 3, 3, columns(3, 70), []uint8{0, 70, 0, 0, 70, 0, 0, 70, 0}},
+		// 1×1000 into 2×2: the width is 1 pixel at least.
+		{"letterbox of a line", imaging.Letterbox, 2, 2, columns(1000, 70), []uint8{70, 0, 70, 0}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			scaler := imaging.NewScaler(test.width, test.height, test.resize)
+			// What an earlier picture left behind must not show.
+			scaler.Scale(solid(test.width, test.height, color.White))
+			if got := greys(scaler.Scale(test.picture)); !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestTransparencyIsPutOnWhite(t *testing.T) {
+	translucent := color.NRGBA{R: 100, G: 0, B: 255, A: 51} // a fifth: 0.2·c + 0.8·255
+	want := []uint8{224, 204, 255}
+	nrgba := image.NewNRGBA(image.Rect(0, 0, 1, 1))
+	nrgba.Set(0, 0, translucent)
+	rgba := image.NewRGBA(nrgba.Bounds())
+	rgba.Set(0, 0, translucent)
+	deep := image.NewNRGBA64(nrgba.Bounds())
+	deep.Set(0, 0, translucent)
+	for name, picture := range map[string]image.Image{
+		"NRGBA": nrgba, "RGBA": rgba, "NRGBA64": deep, "Paletted": image.NewPaletted(nrgba.Bounds(), color.Palette{translucent}),
+	} {
+		if got := imaging.NewScaler(1, 1, imaging.Stretch).Scale(picture); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+// A picture of extreme proportions must not take memory by its longer side.
+func TestMemoryIsBoundedForAnyProportions(t *testing.T) {
+	scaler := imaging.NewScaler(224, 224, imaging.Stretch)
+	tall := image.NewGray(image.Rect(0, 0, 1, imaging.MaxSide))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	scaler.Scale(tall)
+	runtime.ReadMemStats(&after)
+	// The taps hold about two float32 a source row; a whole intermediate picture would be 470 MB.
+	if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
+		t.Errorf("%d bytes for one picture", got)
+	}
+}
+
+func TestPack(t *testing.T) {
+	// Two pixels: (0, 100, 200) and (50, 150, 250).
+	rgb := []uint8{0, 100, 200, 50, 150, 250}
+	same := func(v float32) float32 { return v }
+	plain := imaging.NewTables(1, [3]float64{}, [3]float64{1, 1, 1}, same)
+	// Channel c: (p·0.5 − mean[c]) / std[c].
+	normal := imaging.NewTables(0.5, [3]float64{10, 20, 30}, [3]float64{1, 2, 4}, same)
+	tests := []struct {
+		name   string
+		tables *imaging.Tables[float32]
+		layout imaging.Layout
+		color  imaging.Color
+		want   []float32
+	}{
+		{"NCHW RGB", plain, imaging.NCHW, imaging.RGB, []float32{0, 50, 100, 150, 200, 250}},
+		{"NCHW BGR", plain, imaging.NCHW, imaging.BGR, []float32{200, 250, 100, 150, 0, 50}},
+		{"NHWC RGB", plain, imaging.NHWC, imaging.RGB, []float32{0, 100, 200, 50, 150, 250}},
+		{"NHWC BGR", plain, imaging.NHWC, imaging.BGR, []float32{200, 100, 0, 250, 150, 50}},
+		{"scale, mean and deviation", normal, imaging.NCHW, imaging.RGB, []float32{-10, 15, 15, 27.5, 17.5, 23.75}},
+		{"mean and deviation are in the tensor's order", normal, imaging.NCHW, imaging.BGR, []float32{90, 115, 15, 27.5, -7.5, -1.25}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := make([]float32, len(rgb))
+			imaging.Pack(got, rgb, test.tables, test.layout, test.color)
+			if !slices.EqualFunc(got, test.want, func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-5 }) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	red := solid(9, 7, color.RGBA{R: 255, A: 255})
+	f.Add(encoded(f, func(b *bytes.Buffer) error { return jpeg.Encode(b, red, nil) }))
+	f.Add(encoded(f, func(b *bytes.Buffer) error { return png.Encode(b, red) }))
+	f.Add(encoded(f, func(b *bytes.Buffer) error { return gif.Encode(b, red, nil) }))
+	f.Add(encoded(f, func(b *bytes.Buffer) error { return bmp.Encode(b, red) }))
+	f.Add(webpRed)
+	f.Add(gifBomb)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		picture, err := imaging.Decode(t.Context(), body, 1<<16)
+		if err == nil {
+			for _, resize := range []imaging.Resize{imaging.Stretch, imaging.Crop, imaging.Letterbox} {
+				imaging.NewScaler(8, 8, resize).Scale(picture)
+			}
+			return
+		}
+		var bad *imaging.Error
+		if !errors.As(err, &bad) || bad.Message == "" || strings.Contains(bad.Message, "runtime error") {
+			t.Errorf("got %v, want an *imaging.Error that is no decoder's crash", err)
+		}
+	})
+}

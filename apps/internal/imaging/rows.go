@@ -1,0 +1,90 @@
+package imaging
+
+import (
+	"image"
+	"image/color"
+)
+
+// rowReader gives a function that writes row y of picture (from 0) into dst as
+// R, G, B bytes. What is transparent is put on white.
+func rowReader(picture image.Image) func(y int, dst []uint8) {
+	bounds := picture.Bounds()
+	switch p := picture.(type) {
+	case *image.YCbCr:
+		return func(y int, dst []uint8) { ycbcrRow(p, bounds.Min.Y+y, dst) }
+	case *image.Gray:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:bounds.Dx()]
+			for x, v := range row {
+				dst[3*x], dst[3*x+1], dst[3*x+2] = v, v, v
+			}
+		}
+	case *image.RGBA:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:4*bounds.Dx()]
+			for x := range bounds.Dx() {
+				s, d := row[4*x:4*x+4:4*x+4], dst[3*x:3*x+3:3*x+3]
+				rest := 255 - s[3]
+				d[0], d[1], d[2] = s[0]+rest, s[1]+rest, s[2]+rest
+			}
+		}
+	case *image.NRGBA:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:4*bounds.Dx()]
+			for x := range bounds.Dx() {
+				s, d := row[4*x:4*x+4:4*x+4], dst[3*x:3*x+3:3*x+3]
+				a := uint32(s[3])
+				for c := range 3 {
+					d[c] = uint8((uint32(s[c])*a + 255*(255-a) + 127) / 255)
+				}
+			}
+		}
+	case *image.Paletted:
+		var palette [256][3]uint8
+		for i, c := range p.Palette {
+			palette[i] = onWhite(c)
+		}
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:bounds.Dx()]
+			for x, index := range row {
+				copy(dst[3*x:], palette[index][:])
+			}
+		}
+	}
+	return func(y int, dst []uint8) {
+		for x := range bounds.Dx() {
+			pixel := onWhite(picture.At(bounds.Min.X+x, bounds.Min.Y+y))
+			copy(dst[3*x:], pixel[:])
+		}
+	}
+}
+
+func ycbcrRow(p *image.YCbCr, y int, dst []uint8) {
+	width := p.Rect.Dx()
+	luma := p.Y[p.YOffset(p.Rect.Min.X, y):][:width]
+	chroma := p.COffset(p.Rect.Min.X, y)
+	switch p.SubsampleRatio {
+	case image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio440:
+		cb, cr := p.Cb[chroma:][:width], p.Cr[chroma:][:width]
+		for x := range luma {
+			dst[3*x], dst[3*x+1], dst[3*x+2] = color.YCbCrToRGB(luma[x], cb[x], cr[x])
+		}
+	case image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420:
+		minX := p.Rect.Min.X
+		for x := range luma {
+			c := chroma + (minX+x)/2 - minX/2
+			dst[3*x], dst[3*x+1], dst[3*x+2] = color.YCbCrToRGB(luma[x], p.Cb[c], p.Cr[c])
+		}
+	default:
+		for x := range luma {
+			c := p.COffset(p.Rect.Min.X+x, y)
+			dst[3*x], dst[3*x+1], dst[3*x+2] = color.YCbCrToRGB(luma[x], p.Cb[c], p.Cr[c])
+		}
+	}
+}
+
+func onWhite(c color.Color) [3]uint8 {
+	r, g, b, a := c.RGBA()
+	rest := 0xffff - a
+	return [3]uint8{uint8((r + rest) >> 8), uint8((g + rest) >> 8), uint8((b + rest) >> 8)}
+}

@@ -1,0 +1,289 @@
+// Package relay carries requests from their callers through the queue to the
+// model servers, and the results back. Every dispatcher does both halves: it
+// queues what its own callers ask, and it works on whatever is in the queue as
+// far as the replicas have room.
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headroom.dev/apps/internal/backend"
+	"headroom.dev/apps/internal/dispatch"
+	"headroom.dev/apps/internal/dispatchmetrics"
+	"headroom.dev/apps/internal/fleet"
+	"headroom.dev/apps/internal/redisqueue"
+)
+
+const (
+	observeEvery = 250 * time.Millisecond
+	// readBlock is how long a read waits in Redis for an entry; the end of
+	// the program waits for it too.
+	readBlock = 200 * time.Millisecond
+	// readMost bounds the pictures that come with one read.
+	readMost     = 16
+	reclaimEvery = time.Second
+	tidyEvery    = 5 * time.Second
+	pruneEvery   = time.Minute
+	// redisTimeout bounds one command that nobody waits for.
+	redisTimeout = time.Second
+	// keepResult is how long a result that Redis does not take is held: a
+	// restart of Redis is shorter.
+	keepResult = 30 * time.Second
+	// queueMaxAge is how long the queue may be silent before it counts as out
+	// of reach: eight looks in a row.
+	queueMaxAge = 8 * observeEvery
+	// trimMargin is added to the longest life of an entry before it is cut
+	// off, for clocks that differ.
+	trimMargin = 10 * time.Second
+)
+
+// Config bounds the relay's work.
+type Config struct {
+	// Name is this dispatcher's name in the queue.
+	Name string
+	// MaxQueue is the most entries that may wait in the queue; positive.
+	MaxQueue int
+	// ReclaimAfter is how long a dispatcher may be silent about an entry that
+	// it has taken before another one takes it over.
+	ReclaimAfter time.Duration
+	// MaxLife is the longest time between a request's arrival and its
+	// deadline.
+	MaxLife time.Duration
+}
+
+// Relay is the dispatcher's engine. Its methods may be called at the same time.
+type Relay struct {
+	config  Config
+	limits  dispatch.Limits
+	queue   *redisqueue.Queue
+	fleet   *fleet.Fleet
+	client  *backend.Client
+	metrics *dispatchmetrics.Metrics
+	log     *slog.Logger
+
+	tickets atomic.Uint64
+
+	mu       sync.Mutex
+	load     dispatch.Load
+	oldest   time.Duration
+	waiters  map[string]*waiter     // by ticket
+	inHand   map[string]time.Time   // stream ids of what this relay works on, and since when
+	expiries map[string]*time.Timer // by stream id, of asynchronous requests accepted here
+
+	givingUp chan struct{}
+	giveUp   func()
+
+	reading     context.Context // ends when no more entries are to be taken
+	stopReading context.CancelFunc
+	working     context.Context // ends when work in hand is to be handed back
+	stopWorking context.CancelFunc
+	running     context.Context // ends when everything is to end
+	stopRunning context.CancelFunc
+	readers     sync.WaitGroup
+	hands       sync.WaitGroup
+	others      sync.WaitGroup
+}
+
+// New is a relay that does nothing before Start.
+func New(config Config, queue *redisqueue.Queue, fleet *fleet.Fleet, client *backend.Client, log *slog.Logger) *Relay {
+	r := &Relay{
+		config:   config,
+		limits:   dispatch.Limits{MaxQueue: config.MaxQueue, MaxAge: queueMaxAge},
+		queue:    queue,
+		fleet:    fleet,
+		client:   client,
+		log:      log,
+		waiters:  map[string]*waiter{},
+		inHand:   map[string]time.Time{},
+		expiries: map[string]*time.Timer{},
+		givingUp: make(chan struct{}),
+	}
+	r.giveUp = sync.OnceFunc(func() { close(r.givingUp) })
+	r.metrics = dispatchmetrics.New(fleet, r.QueueState)
+	r.reading, r.stopReading = context.WithCancel(context.Background())
+	r.working, r.stopWorking = context.WithCancel(context.Background())
+	r.running, r.stopRunning = context.WithCancel(context.Background())
+	return r
+}
+
+// Metrics are the relay's metrics.
+func (r *Relay) Metrics() *dispatchmetrics.Metrics { return r.metrics }
+
+// Start begins to work. The queue must be connected.
+func (r *Relay) Start() {
+	r.readers.Go(r.read)
+	for _, loop := range []func(){r.observe, r.extend, r.receive} {
+		r.others.Go(loop)
+	}
+}
+
+// GiveUp tells every caller that still waits that this dispatcher ends.
+func (r *Relay) GiveUp() { r.giveUp() }
+
+// Stop takes no more entries, finishes what is in hand until ctx ends, and
+// hands back what is left then.
+func (r *Relay) Stop(ctx context.Context) {
+	r.stopReading()
+	r.readers.Wait()
+	done := make(chan struct{})
+	go func() { r.hands.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		r.stopWorking()
+		<-done
+	}
+	r.stopWorking()
+	r.stopRunning()
+	r.others.Wait()
+	r.mu.Lock()
+	for _, timer := range r.expiries {
+		timer.Stop()
+	}
+	r.mu.Unlock()
+	leave, cancel := context.WithTimeout(context.Background(), redisTimeout)
+	defer cancel()
+	if err := r.queue.Leave(leave); err != nil {
+		r.log.Warn("could not sign off from the queue", "error", err.Error())
+	}
+}
+
+// Reachable says whether the queue can be counted on.
+func (r *Relay) Reachable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return dispatch.Reachable(r.load, r.limits, time.Now())
+}
+
+// QueueState is what was last seen of the queue.
+func (r *Relay) QueueState() dispatchmetrics.QueueState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return dispatchmetrics.QueueState{Queued: r.load.Queued, OldestAge: r.oldest, SeenAt: r.load.SeenAt}
+}
+
+// observe looks at the queue until the relay ends, and keeps it tidy.
+func (r *Relay) observe() {
+	ticker := time.NewTicker(observeEvery)
+	defer ticker.Stop()
+	var tidied, pruned time.Time
+	up := true
+	for {
+		seen, err := r.look()
+		if err != nil && up && r.running.Err() == nil {
+			up = false
+			r.log.Error("queue out of reach", "address", r.queue.Address(), "error", err.Error())
+		}
+		if err == nil {
+			if !up {
+				up = true
+				r.log.Info("queue within reach again", "address", r.queue.Address())
+			}
+			if now := time.Now(); now.Sub(tidied) >= tidyEvery {
+				tidied = now
+				r.tidy(seen.RedisTime, now.Sub(pruned) >= pruneEvery)
+				if now.Sub(pruned) >= pruneEvery {
+					pruned = now
+				}
+			}
+		}
+		select {
+		case <-r.running.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (r *Relay) look() (redisqueue.Observation, error) {
+	ctx, cancel := context.WithTimeout(r.running, 2*observeEvery)
+	defer cancel()
+	seen, err := r.queue.Observe(ctx)
+	if err != nil {
+		return seen, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.load.Queued, r.load.SeenAt, r.oldest = seen.Queued, time.Now(), seen.OldestAge
+	return seen, nil
+}
+
+func (r *Relay) tidy(redisTime time.Time, prune bool) {
+	ctx, cancel := context.WithTimeout(r.running, redisTimeout)
+	defer cancel()
+	removed, err := r.queue.Trim(ctx, redisTime.Add(-r.config.MaxLife-trimMargin))
+	if err == nil && removed > 0 {
+		r.log.Warn("removed entries past every deadline, whose dispatcher is gone", "entries", removed)
+	}
+	if err == nil && prune {
+		err = r.queue.Prune(ctx)
+	}
+	if err != nil && r.running.Err() == nil {
+		r.log.Warn("could not tidy the queue", "error", err.Error())
+	}
+}
+
+// extend renews the claims on what is in hand for long.
+func (r *Relay) extend() {
+	every := r.config.ReclaimAfter / 5
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.running.Done():
+			return
+		case now := <-ticker.C:
+			var ids []string
+			r.mu.Lock()
+			for id, since := range r.inHand {
+				if now.Sub(since) >= every {
+					ids = append(ids, id)
+				}
+			}
+			r.mu.Unlock()
+			if len(ids) == 0 {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(r.running, redisTimeout)
+			// Where this fails the queue is out of reach, which observe logs,
+			// and for everybody: nobody reclaims.
+			if err := r.queue.Extend(ctx, ids); err != nil {
+				r.log.Debug("claims not extended", "error", err.Error())
+			}
+			cancel()
+		}
+	}
+}
+
+// receive takes what other dispatchers answer to callers of this one.
+func (r *Relay) receive() {
+	for r.running.Err() == nil {
+		replies, err := r.queue.Replies(r.running)
+		if err != nil {
+			r.log.Debug("no replies", "error", err.Error())
+			pause(r.running, observeEvery)
+			continue
+		}
+		for _, reply := range replies {
+			if w := r.waiter(reply.Ticket); w != nil {
+				w.deliver(reply.Result)
+			}
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+func (r *Relay) ticket() string { return strconv.FormatUint(r.tickets.Add(1), 36) }

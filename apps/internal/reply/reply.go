@@ -1,0 +1,146 @@
+// Package reply holds the bodies that both servers answer with, as the
+// contract's reply.schema.json and error.schema.json define them, and writes
+// them.
+package reply
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Prediction is one class of a reply.
+type Prediction struct {
+	// Class is the index of the class, from 0.
+	Class int `json:"class"`
+	// Label is the class in words; empty where the model has no labels.
+	Label string `json:"label,omitempty"`
+	// Probability lies in 0..1.
+	Probability float64 `json:"probability"`
+}
+
+// Reply is the body of a 200.
+type Reply struct {
+	// ID is the request's id; empty where none had been given.
+	ID string `json:"id,omitempty"`
+	// Model is the model's name.
+	Model string `json:"model"`
+	// Predictions are the most probable classes, most probable first.
+	Predictions []Prediction `json:"predictions"`
+}
+
+// Code tells programs what went wrong.
+type Code string
+
+// The codes of the contract.
+const (
+	BadRequest           Code = "bad_request"
+	BadImage             Code = "bad_image"
+	TooLarge             Code = "too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	DeadlineExceeded     Code = "deadline_exceeded"
+	Overloaded           Code = "overloaded"
+	NotReady             Code = "not_ready"
+	QueueUnavailable     Code = "queue_unavailable"
+	BackendFailed        Code = "backend_failed"
+	Internal             Code = "internal"
+)
+
+// Failure is the body of every answer that is not 2xx.
+type Failure struct {
+	// ID is the request's id; empty where none had been given.
+	ID    string `json:"id,omitempty"`
+	Error Detail `json:"error"`
+}
+
+// Detail says what was wrong.
+type Detail struct {
+	Code Code `json:"code"`
+	// Message is one sentence for people: what was wrong, what is allowed.
+	Message string `json:"message"`
+}
+
+// RetryAfter is what a 503 asks of the caller. Overload here lasts for about
+// as long as a replica needs to start, and one second is the header's unit.
+const RetryAfter = time.Second
+
+// Fail answers with status and a Failure, and ends the handler chain. A 503
+// gets a Retry-After. id may be empty.
+func Fail(c *gin.Context, status int, id string, code Code, message string) {
+	if status == http.StatusServiceUnavailable {
+		c.Header("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
+	}
+	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
+}
+
+// Succeed answers 200 with r.
+func Succeed(c *gin.Context, r Reply) {
+	c.JSON(http.StatusOK, r)
+}
+
+// IDHeader carries a request's id.
+const IDHeader = "X-Request-Id"
+
+// MaxIDLength is the longest id, in bytes.
+const MaxIDLength = 128
+
+// CheckID says what is wrong with a request id, or nil: 1 to MaxIDLength
+// printable ASCII characters are allowed.
+func CheckID(id string) error {
+	if id == "" || len(id) > MaxIDLength {
+		return fmt.Errorf("%s has %d characters; 1 to %d printable ASCII characters are allowed", IDHeader, len(id), MaxIDLength)
+	}
+	for i := range len(id) {
+		if id[i] < 0x20 || id[i] > 0x7e {
+			return fmt.Errorf("%s has the byte 0x%02x at position %d; only printable ASCII characters are allowed", IDHeader, id[i], i)
+		}
+	}
+	return nil
+}
+
+// NewEngine is a gin engine that answers unknown paths, wrong methods and
+// panics with a Failure; a panic is logged with its stack.
+func NewEngine(log *slog.Logger) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.Use(recovery(log))
+	engine.NoRoute(func(c *gin.Context) {
+		Fail(c, http.StatusNotFound, "", NotFound, fmt.Sprintf("there is nothing at %q", c.Request.URL.Path))
+	})
+	engine.NoMethod(func(c *gin.Context) {
+		Fail(c, http.StatusMethodNotAllowed, "", MethodNotAllowed,
+			fmt.Sprintf("%s is not allowed at %q; allowed: %s", c.Request.Method, c.Request.URL.Path, c.Writer.Header().Get("Allow")))
+	})
+	return engine
+}
+
+// recovery turns a panic of a handler into a 500. http.ErrAbortHandler goes
+// on to net/http, which knows it.
+func recovery(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == any(http.ErrAbortHandler) {
+				panic(p)
+			}
+			log.Error("handler panicked", "method", c.Request.Method, "path", c.Request.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if c.Writer.Written() {
+				c.Abort()
+				return
+			}
+			Fail(c, http.StatusInternalServerError, "", Internal, "the server failed on this request; its log says why")
+		}()
+		c.Next()
+	}
+}

@@ -1,0 +1,117 @@
+package reply_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"headroom.dev/apps/internal/reply"
+)
+
+func validate(t *testing.T, schema, body string) {
+	t.Helper()
+	compiled, err := jsonschema.NewCompiler().Compile("../../../contract/" + schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := compiled.Validate(value); err != nil {
+		t.Errorf("%s: %v", body, err)
+	}
+}
+
+func TestAnswersFollowTheContract(t *testing.T) {
+	engine := reply.NewEngine(slog.New(slog.DiscardHandler))
+	engine.GET("/reply", func(c *gin.Context) {
+		reply.Succeed(c, reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 0, Label: "bus", Probability: 0.75}, {Class: 1, Probability: 0.25}}})
+	})
+	engine.GET("/busy", func(c *gin.Context) {
+		reply.Fail(c, http.StatusServiceUnavailable, "r1", reply.Overloaded, "too much")
+	})
+	engine.GET("/panic", func(*gin.Context) { panic("a bug") })
+
+	tests := []struct {
+		name, method, path string
+		status             int
+		schema, body       string
+	}{
+		{"a prediction", "GET", "/reply", 200, "reply.schema.json", `{"id":"r1","model":"m","predictions":[{"class":0,"label":"bus","probability":0.75},{"class":1,"probability":0.25}]}`},
+		{"overload", "GET", "/busy", 503, "error.schema.json", `{"id":"r1","error":{"code":"overloaded","message":"too much"}}`},
+		{"an unknown path", "GET", "/nowhere", 404, "error.schema.json", `{"error":{"code":"not_found","message":"there is nothing at \"/nowhere\""}}`},
+		{"a wrong method", "POST", "/busy", 405, "error.schema.json", `{"error":{"code":"method_not_allowed","message":"POST is not allowed at \"/busy\"; allowed: GET"}}`},
+		{"a panic", "GET", "/panic", 500, "error.schema.json", `{"error":{"code":"internal","message":"the server failed on this request; its log says why"}}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			engine.ServeHTTP(w, httptest.NewRequest(test.method, test.path, nil))
+			if w.Code != test.status || w.Body.String() != test.body {
+				t.Errorf("got %d %s,\nwant %d %s", w.Code, w.Body, test.status, test.body)
+			}
+			if got := w.Header().Get("Retry-After"); (got == "1") != (test.status == 503) {
+				t.Errorf("Retry-After is %q", got)
+			}
+			validate(t, test.schema, w.Body.String())
+		})
+	}
+}
+
+func TestCodesAreThoseOfTheContract(t *testing.T) {
+	data, err := os.ReadFile("../../../contract/error.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema struct {
+		Properties struct {
+			Error struct {
+				Properties struct {
+					Code struct{ Enum []reply.Code }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &schema); err != nil {
+		t.Fatal(err)
+	}
+	want := schema.Properties.Error.Properties.Code.Enum
+	got := []reply.Code{
+		reply.BadRequest, reply.BadImage, reply.TooLarge, reply.UnsupportedMediaType, reply.NotFound, reply.MethodNotAllowed,
+		reply.DeadlineExceeded, reply.Overloaded, reply.NotReady, reply.QueueUnavailable, reply.BackendFailed, reply.Internal,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, the contract has %v", got, want)
+	}
+}
+
+func TestCheckID(t *testing.T) {
+	tests := []struct{ name, id, want string }{
+		{"a UUID", "0b9c3c5e-8f9a-4c8e-9c53-1c0f4f1f7a11", ""},
+		{"the longest", strings.Repeat("x", 128), ""},
+		{"empty", "", "X-Request-Id has 0 characters; 1 to 128 printable ASCII characters are allowed"},
+		{"too long", strings.Repeat("x", 129), "X-Request-Id has 129 characters; 1 to 128 printable ASCII characters are allowed"},
+		{"a line break", "a\nb", "X-Request-Id has the byte 0x0a at position 1; only printable ASCII characters are allowed"},
+		{"not ASCII", "é", "X-Request-Id has the byte 0xc3 at position 0; only printable ASCII characters are allowed"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			if err := reply.CheckID(test.id); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}

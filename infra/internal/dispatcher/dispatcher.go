@@ -1,0 +1,94 @@
+// Package dispatcher runs the dispatcher, the service's front door.
+package dispatcher
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"headroom.dev/infra/internal/workload"
+)
+
+// Name is the name of everything here, also of the Service.
+const Name = "dispatcher"
+
+// The ports of a dispatcher.
+var (
+	Port        = workload.Port{Name: "http", Number: 5001}
+	MetricsPort = workload.Port{Name: workload.MetricsPort, Number: 8000}
+)
+
+// Args configure the dispatcher.
+type Args struct {
+	Namespace              workload.Namespace
+	Image, ImagePullPolicy string
+	Replicas               int
+	SLOLatency             time.Duration
+	BackendConcurrency     int                 // requests that one model server is sent at a time
+	RedisURL               string              // without the password
+	RedisPassword          corev1.EnvVarArgs   // the variable REDIS_PASSWORD
+	RedisVersion           pulumi.StringOutput // changes with the password
+	Backends               string              // NAMESPACE/SERVICE of the model servers
+	Exposure               workload.Exposure
+}
+
+// Dispatcher is the component.
+type Dispatcher struct {
+	pulumi.ResourceState
+
+	URL pulumi.StringOutput // as reached from outside
+}
+
+// New makes the permission to watch the model servers' endpoints, the
+// Deployment and the Service.
+func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispatcher, error) {
+	d := &Dispatcher{}
+	if err := ctx.RegisterComponentResource("headroom:infra:Dispatcher", Name, d, opts...); err != nil {
+		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
+	}
+	account, err := workload.Grant(ctx, args.Namespace, Name, []workload.Permission{
+		{Group: "discovery.k8s.io", Resources: []string{"endpointslices"}, Verbs: []string{"get", "list", "watch"}},
+	}, pulumi.Parent(d))
+	if err != nil {
+		return nil, err
+	}
+	_, err = workload.NewDeployment(ctx, workload.Args{
+		Namespace:       args.Namespace,
+		Name:            Name,
+		Replicas:        &args.Replicas,
+		Image:           args.Image,
+		ImagePullPolicy: args.ImagePullPolicy,
+		Args: []string{
+			"--redis", args.RedisURL,
+			"--endpoints-of", args.Backends,
+			"--slo", args.SLOLatency.String(),
+			"--backend-concurrency", strconv.Itoa(args.BackendConcurrency),
+			"--listen", fmt.Sprintf(":%d", Port.Number),
+			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
+		},
+		Env:            corev1.EnvVarArray{args.RedisPassword},
+		Ports:          []workload.Port{Port, MetricsPort},
+		Resources:      workload.Resources{CPURequest: "100m", CPULimit: "2", MemoryRequest: "64Mi", MemoryLimit: "512Mi"},
+		Startup:        workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 1, Timeout: 2, Failures: 60}),
+		Readiness:      workload.HTTPProbe("/readyz", Port.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 2}),
+		Liveness:       workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
+		ServiceAccount: account,
+		GracePeriod:    30,
+		Annotations:    pulumi.StringMap{"headroom.dev/secret-version": args.RedisVersion},
+	}, pulumi.Parent(d))
+	if err != nil {
+		return nil, err
+	}
+	service, err := workload.NewService(ctx, args.Namespace, Name, Port, args.Exposure, pulumi.Parent(d))
+	if err != nil {
+		return nil, err
+	}
+	d.URL = args.Exposure.URL(args.Namespace, Name, Port, service)
+	if err := workload.NewMetricsService(ctx, args.Namespace, Name, MetricsPort, pulumi.Parent(d)); err != nil {
+		return nil, err
+	}
+	return d, ctx.RegisterResourceOutputs(d, pulumi.Map{"url": d.URL})
+}

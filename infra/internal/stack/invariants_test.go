@@ -1,0 +1,528 @@
+package stack
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	deployments = "apps/v1:Deployment"
+	configMaps  = "core/v1:ConfigMap"
+	secrets     = "core/v1:Secret"
+	services    = "core/v1:Service"
+	roles       = "rbac.authorization.k8s.io/v1:Role"
+	hpas        = "autoscaling/v2:HorizontalPodAutoscaler"
+	policies    = "networking.k8s.io/v1:NetworkPolicy"
+)
+
+// everyShape builds the stack in every combination of what changes its
+// structure.
+func everyShape(t *testing.T, check func(t *testing.T, settings map[string]string, b built)) {
+	for _, scaler := range []string{"custom", "hpa", "none"} {
+		for _, metricsServer := range []string{"true", "false"} {
+			for _, serviceType := range []string{"NodePort", "LoadBalancer", "ClusterIP"} {
+				for _, networkPolicies := range []string{"true", "false"} {
+					for _, createNamespace := range []string{"true", "false"} {
+						settings := map[string]string{
+							"scaler": scaler, "metricsServer": metricsServer, "serviceType": serviceType,
+							"networkPolicies": networkPolicies, "createNamespace": createNamespace,
+						}
+						var written []string
+						for key, value := range settings {
+							written = append(written, key+"="+value)
+						}
+						t.Run(fmt.Sprintf("%s,metrics-server=%s,%s,policies=%s,namespace=%s", scaler, metricsServer, serviceType, networkPolicies, createNamespace),
+							func(t *testing.T) { check(t, settings, build(t, written...)) })
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestWhatHoldsInEveryShape(t *testing.T) {
+	everyShape(t, func(t *testing.T, settings map[string]string, b built) {
+		checkParentsAndProvider(t, b)
+		for _, d := range b.all(deployments) {
+			checkHardening(t, d)
+			checkContainers(t, d)
+			checkVolumes(t, d)
+		}
+		checkNames(t, b, settings)
+		checkServices(t, b, settings)
+		checkScaling(t, b, settings)
+		checkAccess(t, b)
+		checkSecrets(t, b)
+		require.Equal(t, settings["networkPolicies"] == "true", len(b.all(policies)) > 0)
+		require.Equal(t, settings["createNamespace"] == "true", len(b.all("core/v1:Namespace")) == 1)
+		checkOutputs(t, b, settings)
+	})
+}
+
+// checkParentsAndProvider: components below the stack, objects below
+// components, and nothing by the default provider, whose cluster nobody named.
+func checkParentsAndProvider(t *testing.T, b built) {
+	t.Helper()
+	for _, r := range b.resources {
+		switch {
+		case r.typ == "pulumi:providers:kubernetes":
+			require.Equal(t, true, r.body["enableConfigMapMutable"])
+			require.Equal(t, true, r.body["enableSecretMutable"])
+		case !r.custom:
+			require.Contains(t, r.parent, "pulumi:pulumi:Stack", r.name)
+		default:
+			if r.typ != "kubernetes:core/v1:Namespace" {
+				require.Contains(t, r.parent, "headroom:infra:", "%s %s", r.typ, r.name)
+			}
+			require.Contains(t, r.provider, "pulumi:providers:kubernetes::kubernetes::", "%s %s", r.typ, r.name)
+		}
+	}
+}
+
+// checkHardening: the Pod Security Standard restricted, and more.
+func checkHardening(t *testing.T, d registered) {
+	t.Helper()
+	pod := d.podSpec()
+	require.Equal(t, true, at(pod, "securityContext", "runAsNonRoot"), d.name)
+	require.Equal(t, "RuntimeDefault", at(pod, "securityContext", "seccompProfile", "type"), d.name)
+	require.Nil(t, pod["hostNetwork"], d.name)
+	require.Nil(t, pod["hostPID"], d.name)
+	require.Equal(t, false, pod["enableServiceLinks"], d.name)
+	// A pod has a token exactly when it has an account that something is granted to.
+	require.Equal(t, pod["serviceAccountName"] != nil, pod["automountServiceAccountToken"], d.name)
+	for _, c := range d.containers() {
+		security, _ := c["securityContext"].(object)
+		require.Equal(t, false, security["allowPrivilegeEscalation"], d.name)
+		require.Equal(t, true, security["readOnlyRootFilesystem"], d.name)
+		require.Equal(t, true, security["runAsNonRoot"], d.name)
+		require.Greater(t, security["runAsUser"], 0.0, d.name)
+		require.Greater(t, security["runAsGroup"], 0.0, d.name)
+		require.Nil(t, security["privileged"], d.name)
+		require.Equal(t, []string{"ALL"}, texts(at(security, "capabilities", "drop")), d.name)
+		require.Nil(t, at(security, "capabilities", "add"), d.name)
+		require.Equal(t, "RuntimeDefault", at(security, "seccompProfile", "type"), d.name)
+	}
+}
+
+func checkContainers(t *testing.T, d registered) {
+	t.Helper()
+	require.Len(t, d.containers(), 1, d.name)
+	for _, c := range d.containers() {
+		for _, bound := range []string{"requests", "limits"} {
+			for _, resource := range []string{"cpu", "memory"} {
+				require.NotEmpty(t, at(c, "resources", bound, resource), "%s %s %s", d.name, bound, resource)
+			}
+		}
+		image, _ := c["image"].(string)
+		_, tag, tagged := strings.Cut(image, ":")
+		require.True(t, tagged && tag != "latest", "%s: %s", d.name, image)
+		require.Equal(t, "IfNotPresent", c["imagePullPolicy"], d.name)
+
+		ports := map[string]bool{}
+		for _, p := range objects(c["ports"]) {
+			name, _ := p["name"].(string)
+			require.NotEmpty(t, name)
+			ports[name] = true
+		}
+		require.NotNil(t, c["readinessProbe"], d.name)
+		require.NotNil(t, c["livenessProbe"], d.name)
+		for _, probe := range []string{"startupProbe", "readinessProbe", "livenessProbe"} {
+			if port, ok := at(c, probe, "httpGet", "port").(string); ok {
+				require.True(t, ports[port], "%s: the %s asks port %s", d.name, probe, port)
+			}
+		}
+	}
+	labels, _ := at(d.body, "spec", "template", "metadata", "labels").(object)
+	selector, _ := at(d.body, "spec", "selector", "matchLabels").(object)
+	require.NotEmpty(t, selector, d.name)
+	require.Subset(t, labels, selector, d.name)
+	for _, label := range []string{"name", "part-of", "managed-by"} {
+		require.NotEmpty(t, labels["app.kubernetes.io/"+label], d.name)
+		require.NotEmpty(t, at(d.body, "metadata", "labels", "app.kubernetes.io/"+label), d.name)
+	}
+}
+
+// checkVolumes: every mount has its volume, and no volume is a folder of the
+// node's.
+func checkVolumes(t *testing.T, d registered) {
+	t.Helper()
+	volumes := map[string]bool{}
+	for _, v := range objects(d.podSpec()["volumes"]) {
+		require.Nil(t, v["hostPath"], d.name)
+		if empty, ok := v["emptyDir"].(object); ok {
+			require.NotEmpty(t, empty["sizeLimit"], d.name)
+		}
+		volumes[v["name"].(string)] = true
+	}
+	for _, c := range d.containers() {
+		for _, m := range objects(c["volumeMounts"]) {
+			require.True(t, volumes[m["name"].(string)], "%s mounts %v", d.name, m["name"])
+		}
+	}
+}
+
+// checkNames: fixed names, in the right namespace.
+func checkNames(t *testing.T, b built, settings map[string]string) {
+	t.Helper()
+	want := []string{"dispatcher", "model-server", "prometheus", "redis"}
+	if settings["scaler"] == "custom" {
+		want = append(want, "scaler")
+	}
+	if settings["metricsServer"] == "true" {
+		want = append(want, "metrics-server")
+	}
+	var names []string
+	for _, d := range b.all(deployments) {
+		names = append(names, d.name)
+		require.Equal(t, d.name, at(d.body, "metadata", "name"))
+	}
+	require.ElementsMatch(t, want, names)
+	for _, r := range b.resources {
+		if !r.custom || strings.HasPrefix(r.typ, "pulumi:") {
+			continue
+		}
+		require.NotEmpty(t, at(r.body, "metadata", "name"), "%s %s", r.typ, r.name)
+		namespace := at(r.body, "metadata", "namespace")
+		switch {
+		case strings.Contains(r.parent, "headroom:infra:MetricsServer"):
+			require.Contains(t, []any{"kube-system", nil}, namespace, "%s %s", r.typ, r.name)
+		case r.typ == "kubernetes:core/v1:Namespace":
+			require.Equal(t, "restricted", at(r.body, "metadata", "labels", "pod-security.kubernetes.io/enforce"))
+		default:
+			require.Equal(t, "headroom", namespace, "%s %s", r.typ, r.name)
+		}
+	}
+}
+
+// checkServices: each Service leads to a port that its pods have.
+func checkServices(t *testing.T, b built, settings map[string]string) {
+	t.Helper()
+	for _, s := range b.all(services) {
+		target := b.one(t, deployments, strings.TrimSuffix(s.name, "-metrics"))
+		selector, _ := at(s.body, "spec", "selector").(object)
+		labels, _ := at(target.body, "spec", "template", "metadata", "labels").(object)
+		require.NotEmpty(t, selector)
+		require.Subset(t, labels, selector, s.name)
+		for _, p := range objects(at(s.body, "spec", "ports")) {
+			var found bool
+			for _, port := range objects(target.containers()[0]["ports"]) {
+				found = found || port["name"] == p["targetPort"]
+			}
+			require.True(t, found, "%s leads to the port %v", s.name, p["targetPort"])
+		}
+		outside := s.name == "dispatcher" || s.name == "prometheus"
+		typ := "ClusterIP"
+		if outside {
+			typ = settings["serviceType"]
+		}
+		require.Equal(t, typ, at(s.body, "spec", "type"), s.name)
+		// Prometheus sees every pod, clients only the ready ones.
+		forPrometheus := strings.HasSuffix(s.name, "-metrics")
+		require.Equal(t, forPrometheus, at(s.body, "spec", "clusterIP") == "None", s.name)
+		require.Equal(t, forPrometheus, at(s.body, "spec", "publishNotReadyAddresses") == true, s.name)
+		require.Equal(t, typ == "NodePort", objects(at(s.body, "spec", "ports"))[0]["nodePort"] != nil, s.name)
+	}
+}
+
+// checkScaling: at most one scaler, and spec.replicas only where there is none.
+func checkScaling(t *testing.T, b built, settings map[string]string) {
+	t.Helper()
+	_, fixed := b.one(t, deployments, "model-server").body["spec"].(object)["replicas"]
+	require.Equal(t, settings["scaler"] == "none", fixed)
+	var scalers int
+	for _, d := range b.all(deployments) {
+		if d.name == "scaler" {
+			scalers++
+		} else if d.name != "model-server" {
+			require.NotNil(t, at(d.body, "spec", "replicas"), d.name)
+		}
+	}
+	require.Equal(t, settings["scaler"] == "custom", scalers == 1)
+	require.Equal(t, settings["scaler"] == "hpa", len(b.all(hpas)) == 1)
+}
+
+// checkAccess: no wildcards, and rights over the whole cluster for
+// metrics-server only.
+func checkAccess(t *testing.T, b built) {
+	t.Helper()
+	for _, r := range b.resources {
+		if strings.Contains(r.typ, ":ClusterRole") {
+			require.Contains(t, r.parent, "headroom:infra:MetricsServer", r.name)
+		}
+		for _, rule := range objects(r.body["rules"]) {
+			for _, part := range []string{"apiGroups", "resources", "verbs"} {
+				require.NotContains(t, texts(rule[part]), "*", r.name)
+			}
+			require.NotContains(t, texts(rule["resources"]), "secrets", r.name)
+		}
+	}
+}
+
+// checkSecrets: the password is in the Secret, marked as secret, and nowhere
+// else.
+func checkSecrets(t *testing.T, b built) {
+	t.Helper()
+	secret := b.one(t, secrets, "redis")
+	require.Len(t, b.all(secrets), 1)
+	for key, value := range secret.inputs["data"].SecretValue().Element.ObjectValue() {
+		for _, r := range b.resources {
+			if r.typ == secret.typ {
+				continue
+			}
+			content, err := json.Marshal(r.body)
+			require.NoError(t, err)
+			require.NotContains(t, string(content), plain(value), "%s in %s %s", key, r.typ, r.name)
+			require.NotContains(t, string(content), decoded(t, plain(value)), "%s in %s %s", key, r.typ, r.name)
+		}
+	}
+}
+
+func checkOutputs(t *testing.T, b built, settings map[string]string) {
+	t.Helper()
+	content, err := os.ReadFile("../../../contract/outputs.json")
+	require.NoError(t, err)
+	var contract struct {
+		Outputs []struct{ Name, Type string }
+	}
+	require.NoError(t, json.Unmarshal(content, &contract))
+	require.NotEmpty(t, contract.Outputs)
+	require.Len(t, b.outputs, len(contract.Outputs))
+	for _, output := range contract.Outputs {
+		require.Equal(t, "string", output.Type)
+		require.IsType(t, "", b.outputs[output.Name], output.Name)
+		require.NotEmpty(t, b.outputs[output.Name], output.Name)
+	}
+	urls := map[string][2]string{
+		"NodePort":     {"http://127.0.0.1:30501", "http://127.0.0.1:30090"},
+		"LoadBalancer": {"http://192.0.2.7:5001", "http://192.0.2.7:9090"},
+		"ClusterIP":    {"http://dispatcher.headroom.svc:5001", "http://prometheus.headroom.svc:9090"},
+	}[settings["serviceType"]]
+	require.Equal(t, urls[0], b.outputs["dispatcherUrl"])
+	require.Equal(t, urls[1], b.outputs["prometheusUrl"])
+	require.Equal(t, settings["scaler"], b.outputs["scaler"])
+	require.Equal(t, "model-server", b.outputs["targetDeployment"])
+}
+
+// What crosses to Prometheus: each component's job is scraped at the addresses
+// of its Service, on the contract's port.
+func TestMetricsPortsAreThoseOfTheContract(t *testing.T) {
+	content, err := os.ReadFile("../../../contract/metrics.json")
+	require.NoError(t, err)
+	var contract map[string]struct {
+		Job  string
+		Port int
+	}
+	require.NoError(t, json.Unmarshal(content, &contract))
+	require.Len(t, contract, 3)
+	b := build(t)
+	for _, component := range contract {
+		d := b.one(t, deployments, component.Job)
+		require.Equal(t, component.Job, at(d.body, "spec", "template", "metadata", "labels", "app.kubernetes.io/name"))
+		var metrics []int
+		for _, port := range objects(d.containers()[0]["ports"]) {
+			if port["name"] == "metrics" {
+				metrics = append(metrics, int(port["containerPort"].(float64)))
+			}
+		}
+		require.Equal(t, []int{component.Port}, metrics, component.Job)
+	}
+
+	var scraped struct {
+		ScrapeConfigs []struct {
+			JobName string `yaml:"job_name"`
+			DNS     []struct {
+				Names []string
+				Type  string
+				Port  int
+			} `yaml:"dns_sd_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	text, _ := at(b.one(t, configMaps, "prometheus").body, "data", "prometheus.yml").(string)
+	require.NoError(t, yaml.Unmarshal([]byte(text), &scraped))
+	require.Len(t, scraped.ScrapeConfigs, len(contract))
+	for _, component := range contract {
+		var found bool
+		for _, config := range scraped.ScrapeConfigs {
+			if config.JobName != component.Job {
+				continue
+			}
+			found = true
+			require.Len(t, config.DNS, 1)
+			require.Equal(t, "A", config.DNS[0].Type)
+			require.Equal(t, component.Port, config.DNS[0].Port)
+			service := b.one(t, services, component.Job+"-metrics")
+			require.Equal(t, []string{service.name + ".headroom.svc.cluster.local."}, config.DNS[0].Names)
+		}
+		require.True(t, found, component.Job)
+	}
+}
+
+// Swapping the scaler must not restart the pods that serve, queue or measure.
+func TestSwappingTheScalerLeavesEverythingElseAlone(t *testing.T) {
+	custom, none := build(t, "scaler=custom"), build(t, "scaler=none", "replicas=3")
+	hpa := build(t, "scaler=hpa", "hpaCpuPercent=90", "maxReplicas=20")
+	for _, name := range []string{"model-server", "dispatcher", "redis", "prometheus"} {
+		before := custom.one(t, deployments, name).body
+		require.Equal(t, asJSON(t, before), asJSON(t, hpa.one(t, deployments, name).body), name)
+		require.Equal(t, asJSON(t, at(before, "spec", "template")), asJSON(t, at(none.one(t, deployments, name).body, "spec", "template")), name)
+	}
+	require.EqualValues(t, 3, at(none.one(t, deployments, "model-server").body, "spec", "replicas"))
+}
+
+func TestScalerMayOnlyScaleItsTarget(t *testing.T) {
+	role := build(t).one(t, roles, "scaler")
+	require.JSONEq(t, `[
+		{"apiGroups":["apps"],"resources":["deployments"],"resourceNames":["model-server"],"verbs":["get"]},
+		{"apiGroups":["apps"],"resources":["deployments/scale"],"resourceNames":["model-server"],"verbs":["get","update"]},
+		{"apiGroups":["coordination.k8s.io"],"resources":["leases"],"verbs":["create"]},
+		{"apiGroups":["coordination.k8s.io"],"resources":["leases"],"resourceNames":["headroom-scaler"],"verbs":["get","update"]},
+		{"apiGroups":[""],"resources":["events"],"verbs":["create","patch"]}
+	]`, asJSON(t, role.body["rules"]))
+}
+
+func TestHPA(t *testing.T) {
+	b := build(t, "scaler=hpa", "hpaCpuPercent=90", "minReplicas=2", "maxReplicas=7")
+	require.JSONEq(t, `{
+		"scaleTargetRef": {"apiVersion":"apps/v1","kind":"Deployment","name":"model-server"},
+		"minReplicas": 2, "maxReplicas": 7,
+		"metrics": [{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":90}}}]
+	}`, asJSON(t, b.one(t, hpas, "model-server").body["spec"]))
+}
+
+// The scaler's config has exactly the keys of the contract's example, and the
+// values of the stack's configuration.
+func TestScalerConfigHasTheKeysOfTheContract(t *testing.T) {
+	content, err := os.ReadFile("../../../contract/scaler-config.example.yaml")
+	require.NoError(t, err)
+	var example, written object
+	require.NoError(t, yaml.Unmarshal(content, &example))
+
+	b := build(t, "namespace=elsewhere", "minReplicas=2", "maxReplicas=7", "sloLatency=250ms")
+	text, _ := at(b.one(t, configMaps, "scaler").body, "data", "scaler.yaml").(string)
+	require.NoError(t, yaml.Unmarshal([]byte(text), &written))
+	require.ElementsMatch(t, keys("", example), keys("", written))
+	require.Equal(t, "elsewhere", at(written, "target", "namespace"))
+	require.Equal(t, "model-server", at(written, "target", "name"))
+	require.Equal(t, "elsewhere", at(written, "lease", "namespace"))
+	require.Equal(t, "http://prometheus.elsewhere.svc:9090", at(written, "prometheus", "url"))
+	require.Equal(t, "250ms", at(written, "slo", "latency"))
+	require.Equal(t, 2, at(written, "replicas", "min"))
+	require.Equal(t, 7, at(written, "replicas", "max"))
+}
+
+func TestWithDefaultsTheScalerConfigIsTheContractsExample(t *testing.T) {
+	content, err := os.ReadFile("../../../contract/scaler-config.example.yaml")
+	require.NoError(t, err)
+	text, _ := at(build(t).one(t, configMaps, "scaler").body, "data", "scaler.yaml").(string)
+	var example, written object
+	require.NoError(t, yaml.Unmarshal(content, &example))
+	require.NoError(t, yaml.Unmarshal([]byte(text), &written))
+	require.Equal(t, normal(example), normal(written))
+}
+
+func TestAChangedConfigRollsItsPods(t *testing.T) {
+	checksum := func(name string, settings ...string) any {
+		d := build(t, settings...).one(t, deployments, name)
+		return at(d.body, "spec", "template", "metadata", "annotations", "headroom.dev/config-checksum")
+	}
+	require.NotEmpty(t, checksum("scaler"))
+	require.Equal(t, checksum("scaler"), checksum("scaler", "hpaCpuPercent=80"))
+	require.NotEqual(t, checksum("scaler"), checksum("scaler", "maxReplicas=11"))
+	require.NotEmpty(t, checksum("prometheus"))
+	require.NotEqual(t, checksum("prometheus"), checksum("prometheus", "prometheusScrapeInterval=2s"))
+}
+
+func TestDispatcherArguments(t *testing.T) {
+	b := build(t, "namespace=elsewhere", "sloLatency=250ms", "backendConcurrency=3", "dispatcherReplicas=2")
+	d := b.one(t, deployments, "dispatcher")
+	require.EqualValues(t, 2, at(d.body, "spec", "replicas"))
+	require.Equal(t, []string{
+		"--redis", "redis://redis:6379/0", "--endpoints-of", "elsewhere/model-server", "--slo", "250ms",
+		"--backend-concurrency", "3", "--listen", ":5001", "--metrics-listen", ":8000",
+	}, texts(d.containers()[0]["args"]))
+	require.JSONEq(t, `[{"name":"REDIS_PASSWORD","valueFrom":{"secretKeyRef":{"name":"redis","key":"password"}}}]`,
+		asJSON(t, d.containers()[0]["env"]))
+	require.JSONEq(t, `[{"apiGroups":["discovery.k8s.io"],"resources":["endpointslices"],"verbs":["get","list","watch"]}]`,
+		asJSON(t, b.one(t, roles, "dispatcher").body["rules"]))
+}
+
+func TestModelServerSizeComesFromTheConfiguration(t *testing.T) {
+	c := build(t, "modelServerCpuRequest=100m", "modelServerCpuLimit=150m", "modelServerMemory=300Mi").
+		one(t, deployments, "model-server").containers()[0]
+	require.JSONEq(t, `{"requests":{"cpu":"100m","memory":"300Mi"},"limits":{"cpu":"150m","memory":"300Mi"}}`, asJSON(t, c["resources"]))
+	require.Equal(t, []string{"--model", "/model", "--listen", ":6001", "--metrics-listen", ":8001"}, texts(c["args"]))
+}
+
+func TestPasswordIsGeneratedOnceAndKept(t *testing.T) {
+	first, second := build(t).one(t, secrets, "redis"), build(t).one(t, secrets, "redis")
+	require.Equal(t, []string{"data"}, first.ignored, "a later run must not change it")
+	require.NotEqual(t, first.body["data"], second.body["data"], "each stack has its own")
+	require.GreaterOrEqual(t, len(decoded(t, at(first.body, "data", "password"))), 20)
+}
+
+func TestGivenPasswordIsUsedAndItsChangesArrive(t *testing.T) {
+	secret := build(t, "redisPassword=given-by-hand").one(t, secrets, "redis")
+	require.Empty(t, secret.ignored)
+	require.Equal(t, "given-by-hand", decoded(t, at(secret.body, "data", "password")))
+	require.Equal(t, "requirepass \"given-by-hand\"\n", decoded(t, at(secret.body, "data", "redis.conf")))
+	for _, name := range []string{"redis", "dispatcher"} {
+		d := build(t, "redisPassword=given-by-hand").one(t, deployments, name)
+		require.Equal(t, "4711", at(d.body, "spec", "template", "metadata", "annotations", "headroom.dev/secret-version"), name)
+	}
+}
+
+// The ways that the network policies open are those that the design has.
+func TestNetworkPolicies(t *testing.T) {
+	ways := func(b built) []string {
+		var found []string
+		for _, p := range b.all(policies) {
+			require.Equal(t, []string{"Ingress"}, texts(at(p.body, "spec", "policyTypes")))
+			to := at(p.body, "spec", "podSelector", "matchLabels", "app.kubernetes.io/name")
+			for _, rule := range objects(at(p.body, "spec", "ingress")) {
+				port := strconv.Itoa(int(objects(rule["ports"])[0]["port"].(float64)))
+				if rule["from"] == nil {
+					found = append(found, fmt.Sprintf("all → %v:%s", to, port))
+				}
+				for _, peer := range objects(rule["from"]) {
+					found = append(found, fmt.Sprintf("%v → %v:%s", at(peer, "podSelector", "matchLabels", "app.kubernetes.io/name"), to, port))
+				}
+			}
+		}
+		return found
+	}
+	want := []string{
+		"all → dispatcher:5001", "all → prometheus:9090",
+		"dispatcher → redis:6379", "dispatcher → model-server:6001",
+		"prometheus → dispatcher:8000", "prometheus → model-server:8001",
+	}
+	require.ElementsMatch(t, append(want, "prometheus → scaler:8002"), ways(build(t)))
+	require.ElementsMatch(t, want, ways(build(t, "scaler=hpa")))
+
+	denied := func(settings ...string) any {
+		p := build(t, settings...).one(t, policies, "default-deny")
+		require.Empty(t, objects(at(p.body, "spec", "ingress")))
+		return at(p.body, "spec", "podSelector", "matchLabels")
+	}
+	require.Empty(t, denied(), "a namespace of our own is closed as a whole")
+	require.Equal(t, object{"app.kubernetes.io/part-of": "headroom"}, denied("createNamespace=false"), "others' pods are left alone")
+}
+
+func TestKubeContextNamesTheCluster(t *testing.T) {
+	find := func(settings ...string) any {
+		for _, r := range build(t, settings...).resources {
+			if r.typ == "pulumi:providers:kubernetes" {
+				return r.body["context"]
+			}
+		}
+		return "no provider"
+	}
+	require.Equal(t, "headroom-local", find("kubeContext=headroom-local"))
+	require.Nil(t, find())
+}

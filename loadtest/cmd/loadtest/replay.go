@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headroom.dev/loadtest/internal/fire"
+	"headroom.dev/loadtest/internal/pace"
+	"headroom.dev/loadtest/internal/progress"
+	"headroom.dev/loadtest/internal/record"
+	"headroom.dev/loadtest/internal/report"
+	"headroom.dev/loadtest/internal/timeline"
+	"headroom.dev/loadtest/internal/trace"
+)
+
+const (
+	// scrapeWait is how long Prometheus may take to scrape: before the run for
+	// the first time, after it for the last.
+	scrapeWait = 20 * time.Second
+	// lookEvery is the time between two looks at the replicas for the progress line.
+	lookEvery = 2 * time.Second
+
+	longestPromise = time.Hour
+	longestSettle  = 24 * time.Hour
+	highestFactor  = 10_000
+	mostInFlight   = 100_000
+	longestLabel   = 60
+)
+
+// plan is a run whose every input has been read and found good.
+type plan struct {
+	command  *runCommand
+	trace    trace.Trace
+	schedule []time.Duration
+	images   []fire.Image
+	target   *url.URL
+	source   *timeline.Source // nil without Prometheus
+	out      string
+}
+
+// prepare checks everything that can be checked without a network.
+func prepare(c *runCommand) (*plan, error) {
+	durations := []struct {
+		flag           string
+		value, min, to time.Duration
+	}{
+		{"--slo", c.SLO, time.Millisecond, longestPromise},
+		{"--timeout", c.Timeout, time.Millisecond, longestPromise},
+		{"--settle", c.Settle, 0, longestSettle},
+	}
+	for _, d := range durations {
+		if d.value < d.min || d.value > d.to {
+			return nil, fmt.Errorf("%s %v: allowed are durations from %v to %v", d.flag, d.value, d.min, d.to)
+		}
+	}
+	factors := []struct {
+		flag  string
+		value float64
+	}{{"--scale", c.Scale}, {"--speed", c.Speed}}
+	for _, f := range factors {
+		if !(f.value > 0 && f.value <= highestFactor) {
+			return nil, fmt.Errorf("%s %v: allowed are numbers above 0, up to %d", f.flag, f.value, highestFactor)
+		}
+	}
+	if c.MaxInFlight < 1 || c.MaxInFlight > mostInFlight {
+		return nil, fmt.Errorf("--max-in-flight %d: allowed are whole numbers from 1 to %d", c.MaxInFlight, mostInFlight)
+	}
+	if len(c.Scaler) > longestLabel {
+		return nil, fmt.Errorf("--scaler %q: allowed are up to %d characters", c.Scaler, longestLabel)
+	}
+
+	p := &plan{command: c}
+	var err error
+	if p.target, err = fire.ParseTarget(c.Target); err != nil {
+		return nil, err
+	}
+	if c.Prometheus != "" {
+		if p.source, err = timeline.NewSource(c.Prometheus); err != nil {
+			return nil, err
+		}
+	}
+	whole, err := trace.Load(c.Trace)
+	if err != nil {
+		return nil, err
+	}
+	if p.trace, err = whole.Cut(c.Start, c.Length); err != nil {
+		return nil, err
+	}
+	p.schedule, err = pace.Schedule(p.trace.Rates, pace.Options{
+		Scale: c.Scale, Speed: c.Speed, Arrivals: pace.Arrivals(c.Arrivals), Seed: c.Seed,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(p.schedule) == 0 {
+		return nil, fmt.Errorf("trace %s: no request in the part that is replayed at scale %v; needed is at least one", c.Trace, c.Scale)
+	}
+	if p.images, err = fire.LoadImages(c.Images); err != nil {
+		return nil, err
+	}
+	if p.out, err = filepath.Abs(c.Out); err != nil {
+		return nil, fmt.Errorf("out %s: %w", c.Out, err)
+	}
+	return p, report.CheckFolder(p.out)
+}
+
+// replay is the run command. Nothing is created before everything that the run
+// needs was found to be there.
+func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error {
+	p, err := prepare(c)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := fire.Check(ctx, p.target); err != nil {
+		return err
+	}
+	if p.source != nil {
+		if err := p.source.Check(ctx, scrapeWait); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(p.out, 0o755); err != nil {
+		return fmt.Errorf("out: %w", err)
+	}
+	writer, err := record.Create(filepath.Join(p.out, report.RequestsFile), c.SLO)
+	if err != nil {
+		return err
+	}
+
+	start := time.Now()
+	interrupted := p.fire(ctx, start, writer, stderr)
+	tally, err := writer.Close()
+	if err != nil {
+		return err
+	}
+
+	// A failing Prometheus costs the timeline, not the results.
+	var blind error
+	if p.source != nil {
+		blind = p.observe(ctx, start, start.Add(tally.Last), stderr)
+	}
+	summary, err := report.Make(p.out, report.Run{
+		ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.trace.Name,
+		Scale: c.Scale, Speed: c.Speed, Arrivals: c.Arrivals, Seed: c.Seed,
+		Target: p.target.Redacted(), Scaler: c.Scaler, Interrupted: interrupted,
+	}, c.SLO, len(p.schedule))
+	if err != nil {
+		return errors.Join(blind, err)
+	}
+	if err := report.LinkLatest(p.out); err != nil {
+		_, _ = fmt.Fprintln(stderr, "loadtest:", oneLine(err))
+	}
+	if err := report.Table(stdout, summary); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(stdout, "\nreport: %s\n", filepath.Join(p.out, report.PageFile))
+	switch {
+	case blind != nil:
+		return fmt.Errorf("the results have no timeline: %w", blind)
+	case summary.Requests.Answered == 0 && !interrupted:
+		return fmt.Errorf("not one of %d requests was answered with a prediction", summary.Requests.Scheduled)
+	}
+	return nil
+}
+
+// fire sends the schedule and shows how far it has come.
+func (p *plan) fire(ctx context.Context, start time.Time, writer *record.Writer, stderr io.Writer) (interrupted bool) {
+	watching, watched := context.WithCancel(context.Background())
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer watched()
+	var sent, ready atomic.Uint64 // ready holds a float's bits
+	ready.Store(math.Float64bits(math.NaN()))
+	if p.source != nil {
+		watchers.Go(func() { p.watchReplicas(watching, &ready) })
+	}
+	watchers.Go(func() {
+		progress.Print(watching, stderr, isTerminal(stderr), p.state(start, writer, &sent, &ready))
+	})
+	unsubscribe := context.AfterFunc(ctx, func() {
+		_, _ = fmt.Fprintln(stderr, "\nloadtest: interrupted; waiting for the requests under way (once more to quit at once)")
+	})
+	defer unsubscribe()
+	return fire.Run(ctx, fire.Config{
+		Target: p.target, Images: p.images, Timeout: p.command.Timeout, MaxInFlight: p.command.MaxInFlight,
+		RunID: filepath.Base(p.out), Sent: &sent,
+	}, start, p.schedule, writer.Add)
+}
+
+// state returns what the progress line asks for: the run's state now.
+func (p *plan) state(start time.Time, writer *record.Writer, sent, ready *atomic.Uint64) func(time.Time) progress.State {
+	var lastElapsed time.Duration
+	var lastDue int
+	var lastSent uint64
+	return func(now time.Time) progress.State {
+		elapsed := now.Sub(start)
+		due, _ := slices.BinarySearch(p.schedule, elapsed)
+		out := sent.Load()
+		seconds := (elapsed - lastElapsed).Seconds()
+		s := progress.State{
+			Elapsed: elapsed, Total: p.schedule[len(p.schedule)-1],
+			Sent: int(out), Scheduled: len(p.schedule),
+			Wanted: float64(due-lastDue) / seconds, Reached: float64(out-lastSent) / seconds,
+			Ready: math.Float64frombits(ready.Load()),
+		}
+		writer.Read(func(t *record.Tally) {
+			s.P50, s.P99 = t.Latency.Quantile(0.5), t.Latency.Quantile(report.Quantile)
+			s.Errors = t.Due() - t.Outcomes[record.Answered]
+		})
+		lastElapsed, lastDue, lastSent = elapsed, due, out
+		return s
+	}
+}
+
+func (p *plan) watchReplicas(ctx context.Context, ready *atomic.Uint64) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		// Where Prometheus can't tell, the line shows no replicas.
+		count, err := p.source.ReadyReplicas(ctx)
+		if err != nil {
+			count = math.NaN()
+		}
+		ready.Store(math.Float64bits(count))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// observe reads the timeline when the service has settled and Prometheus has
+// seen it, and keeps it in the result folder. An interruption only ends the settling.
+func (p *plan) observe(ctx context.Context, start, runEnd time.Time, stderr io.Writer) error {
+	if p.command.Settle > 0 && ctx.Err() == nil {
+		_, _ = fmt.Fprintf(stderr, "looking on for %v while replicas and queue settle\n", p.command.Settle)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Until(runEnd.Add(p.command.Settle))):
+		}
+	}
+	end := runEnd
+	if now := time.Now(); p.command.Settle > 0 && now.After(end) {
+		end = now
+	}
+	uninterrupted := context.WithoutCancel(ctx)
+	if err := p.source.AwaitScrape(uninterrupted, end, scrapeWait); err != nil {
+		_, _ = fmt.Fprintln(stderr, "loadtest: the timeline may lack its end:", oneLine(err))
+	}
+	measured, err := p.source.Read(uninterrupted, start, runEnd, end)
+	if err != nil {
+		return err
+	}
+	return report.WriteTimeline(p.out, measured)
+}
+
+// isTerminal tells whether a person sees what is written to w as it comes.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

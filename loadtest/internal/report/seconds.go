@@ -1,0 +1,78 @@
+package report
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"headroom.dev/loadtest/internal/record"
+	"headroom.dev/loadtest/internal/timeline"
+)
+
+// clientWindow is how many seconds a client-side p99 looks back, as the server-side one does.
+const clientWindow = 10
+
+// seconds is a run second by second, on the wall clock's whole seconds.
+type seconds struct {
+	// start is the instant of second 0, count how many there are.
+	start time.Time
+	count int
+	// offered is how many requests were due in each second.
+	offered timeline.Values
+	// clientP99 is of the requests answered in the ten seconds up to each, in seconds.
+	clientP99 timeline.Values
+	// loadEnds is when the last request was over, in seconds from start.
+	loadEnds float64
+	measured *timeline.Timeline
+}
+
+// collector sorts records into seconds.
+type collector struct {
+	offset  time.Duration // from the first whole second to the run's start
+	start   time.Time
+	offered []float64
+	answers [][]float64
+	last    time.Duration
+}
+
+func newCollector(started time.Time) *collector {
+	first := started.Truncate(time.Second)
+	return &collector{offset: started.Sub(first), start: first.UTC()}
+}
+
+func (c *collector) add(r record.Record) {
+	due := int((c.offset + r.Intended) / time.Second)
+	over := int((c.offset + r.End()) / time.Second)
+	for len(c.offered) <= max(due, over) {
+		c.offered = append(c.offered, 0)
+		c.answers = append(c.answers, nil)
+	}
+	c.offered[due]++
+	if r.Outcome == record.Answered {
+		c.answers[over] = append(c.answers[over], r.Latency.Seconds())
+	}
+	c.last = max(c.last, c.offset+r.End())
+}
+
+func (c *collector) seconds(measured *timeline.Timeline) seconds {
+	s := seconds{
+		start: c.start, count: len(c.offered), offered: c.offered,
+		clientP99: make(timeline.Values, len(c.offered)), loadEnds: c.last.Seconds(), measured: measured,
+	}
+	for i := range c.answers {
+		s.clientP99[i] = nearestRank(Quantile, slices.Concat(c.answers[max(0, i-clientWindow+1):i+1]...))
+	}
+	if measured != nil {
+		s.count = max(s.count, measured.Seconds)
+	}
+	return s
+}
+
+// nearestRank returns the lowest value that a share q of all are at or below; NaN when there are none.
+func nearestRank(q float64, values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	slices.Sort(values)
+	return values[int(math.Ceil(q*float64(len(values))-1e-9))-1]
+}

@@ -1,0 +1,190 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"headroom.dev/loadtest/internal/record"
+	"headroom.dev/loadtest/internal/timeline"
+)
+
+// The files of a result folder.
+const (
+	// RequestsFile and TimelineFile are the raw files, from which the others are made.
+	RequestsFile = "requests.csv.gz"
+	TimelineFile = "timeline.json"
+	SummaryFile  = "summary.json"
+	PageFile     = "report.html"
+
+	summaryCSVFile = "autoscaler_summary.csv"
+	logCSVFile     = "autoscaler_log.csv"
+	latencyPlot    = "p99_latency_plot.png"
+	queuePlot      = "queue_size_plot.png"
+	replicaPlot    = "replica_count_plot.png"
+)
+
+// CheckFolder makes sure that results can go to the folder at path: it is not
+// there yet, or empty.
+func CheckFolder(path string) error {
+	entries, err := os.ReadDir(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("out: %w", err)
+	case len(entries) > 0:
+		return fmt.Errorf("out %s already holds %s; allowed is a folder that is empty or not there yet", path, entries[0].Name())
+	}
+	return nil
+}
+
+// WriteTimeline keeps what Prometheus knew in the result folder dir.
+func WriteTimeline(dir string, t *timeline.Timeline) error {
+	return writeFile(dir, TimelineFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(t) })
+}
+
+// Make works out the results of a run from the raw files in dir and writes
+// them there, the summary last: where it is, the rest is. slo is the promise,
+// scheduled the number of requests in the schedule.
+func Make(dir string, run Run, slo time.Duration, scheduled int) (Summary, error) {
+	measured, err := loadTimeline(filepath.Join(dir, TimelineFile))
+	if err != nil {
+		return Summary{}, err
+	}
+	all, bySecond := record.NewTally(slo), newCollector(run.StartedAt)
+	if err := record.Load(filepath.Join(dir, RequestsFile), func(r record.Record) {
+		all.Add(r)
+		bySecond.add(r)
+	}); err != nil {
+		return Summary{}, err
+	}
+	summary := Summarize(run, slo, scheduled, all, measured)
+	perSecond := bySecond.seconds(measured)
+
+	var pictures []picture
+	for _, p := range []struct {
+		file, title, caption string
+		write                func(io.Writer, seconds, Summary) error
+	}{
+		{latencyPlot, "p99 latency over time", "The 99th percentile of the last ten seconds, against the promise. Below: how many requests a second the trace offered and how many reached the dispatcher.", writeLatencyPlot},
+		{queuePlot, "queue size over time", "Requests that no worker had taken yet. A queue that grows is demand above what the ready replicas serve.", writeQueuePlot},
+		{replicaPlot, "replicas over time", "Replicas that can serve, those still starting, and what the scaler asked for, above the demand that it followed.", writeReplicaPlot},
+	} {
+		var png bytes.Buffer
+		if err := p.write(&png, perSecond, summary); err != nil {
+			return Summary{}, fmt.Errorf("%s: %w", p.file, err)
+		}
+		if err := writeFile(dir, p.file, func(w io.Writer) error { _, err := w.Write(png.Bytes()); return err }); err != nil {
+			return Summary{}, err
+		}
+		pictures = append(pictures, embedPNG(p.title, p.caption, png.Bytes()))
+	}
+	for _, f := range []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{summaryCSVFile, func(w io.Writer) error { return writeSummaryCSV(w, summary) }},
+		{logCSVFile, func(w io.Writer) error { return writeLogCSV(w, perSecond) }},
+		{PageFile, func(w io.Writer) error { return writePage(w, summary, all.Codes, pictures) }},
+		{SummaryFile, func(w io.Writer) error {
+			encoder := json.NewEncoder(w)
+			encoder.SetIndent("", "  ")
+			return encoder.Encode(summary)
+		}},
+	} {
+		if err := writeFile(dir, f.name, f.write); err != nil {
+			return Summary{}, err
+		}
+	}
+	return summary, nil
+}
+
+// Remake works the results in dir out again from its raw files. What was run
+// is taken from its summary.
+func Remake(dir string) (Summary, error) {
+	path := filepath.Join(dir, SummaryFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Summary{}, fmt.Errorf("%s holds no run: %w", dir, err)
+	}
+	var old Summary
+	if err := json.Unmarshal(text, &old); err != nil {
+		return Summary{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if old.SchemaVersion != schemaVersion {
+		return Summary{}, fmt.Errorf("%s: schema_version %d; allowed is %d", path, old.SchemaVersion, schemaVersion)
+	}
+	if old.SLO.LatencyS <= 0 || old.Run.StartedAt.IsZero() {
+		return Summary{}, fmt.Errorf("%s: slo.latency_s %v and run.started_at %v; needed are a latency above 0 and a time", path, old.SLO.LatencyS, old.Run.StartedAt)
+	}
+	slo := time.Duration(old.SLO.LatencyS * float64(time.Second)).Round(time.Microsecond)
+	return Make(dir, old.Run, slo, old.Requests.Scheduled)
+}
+
+// loadTimeline returns nil when Prometheus was not asked.
+func loadTimeline(path string) (*timeline.Timeline, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("timeline: %w", err)
+	}
+	var t timeline.Timeline
+	if err := json.Unmarshal(text, &t); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := t.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &t, nil
+}
+
+// writeFile gives the file its name when it is complete.
+func writeFile(dir, name string, write func(io.Writer) error) error {
+	path := filepath.Join(dir, name)
+	f, err := os.Create(path + ".partial")
+	if err != nil {
+		return fmt.Errorf("writing results: %w", err)
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("writing results: %w", err)
+	}
+	return nil
+}
+
+// LinkLatest lets results/latest point to dir, where dir lies in a folder
+// named results; anywhere else it does nothing.
+func LinkLatest(dir string) error {
+	absolute, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("results/latest: %w", err)
+	}
+	parent, name := filepath.Split(absolute)
+	if filepath.Base(parent) != "results" {
+		return nil
+	}
+	link := filepath.Join(parent, "latest")
+	if info, err := os.Lstat(link); err == nil && info.Mode()&fs.ModeSymlink == 0 {
+		return fmt.Errorf("%s is not a link; it was left as it is", link)
+	}
+	// A link can't be changed, but another can take its place in one step.
+	next := fmt.Sprintf("%s.%d", link, os.Getpid())
+	if err := os.Symlink(name, next); err != nil {
+		return fmt.Errorf("results/latest: %w", err)
+	}
+	if err := os.Rename(next, link); err != nil {
+		return fmt.Errorf("results/latest: %w", errors.Join(err, os.Remove(next)))
+	}
+	return nil
+}

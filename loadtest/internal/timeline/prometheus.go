@@ -1,0 +1,299 @@
+package timeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	promv1 "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+)
+
+const (
+	step         = time.Second
+	queryTimeout = 15 * time.Second
+	// pointsPerQuery stays below Prometheus' limit of 11,000 points a series.
+	pointsPerQuery = 10_000
+	// baselineLookback is how far before the run a counter's last value is
+	// looked for; five minutes is what Prometheus itself looks back.
+	baselineLookback = 5 * time.Minute
+	pollInterval     = 250 * time.Millisecond
+
+	arrived      = "dispatcher_requests_total"
+	latencyNames = "dispatcher_request_duration_seconds_(bucket|sum|count)"
+)
+
+// fresh reads a gauge where it was scraped in the last ten seconds. A gauge on
+// its own is repeated for five minutes after Prometheus itself went down.
+func fresh(gauge string) string {
+	return fmt.Sprintf("%[1]s and last_over_time(%[1]s[10s])", gauge)
+}
+
+func replicas() string { return "max by (state)(" + fresh("dispatcher_replicas") + ")" }
+
+// Source is a Prometheus server.
+type Source struct {
+	address string
+	client  promv1.API
+}
+
+// NewSource returns the Prometheus server at the base URL address. It asks nothing yet.
+func NewSource(address string) (*Source, error) {
+	parsed, err := url.Parse(address)
+	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
+		return nil, fmt.Errorf("prometheus %q: allowed are base URLs such as http://127.0.0.1:9090", address)
+	}
+	client, err := api.NewClient(api.Config{Address: address})
+	if err != nil {
+		return nil, fmt.Errorf("prometheus %q: %w", address, err)
+	}
+	return &Source{address: address, client: promv1.NewAPI(client)}, nil
+}
+
+// Check makes sure that Prometheus answers and scrapes a dispatcher, for which
+// it waits as long as wait says.
+func (s *Source) Check(ctx context.Context, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		found, err := s.instant(ctx, arrived)
+		switch {
+		case err == nil && len(found) > 0:
+			return nil
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("prometheus %s has no %s: it does not scrape the dispatcher (waited %v)", s.address, arrived, wait)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// ReadyReplicas returns how many model server replicas are ready now; NaN when that is not known.
+func (s *Source) ReadyReplicas(ctx context.Context) (float64, error) {
+	states, err := s.instant(ctx, replicas())
+	if err != nil {
+		return math.NaN(), err
+	}
+	for _, sample := range states {
+		if sample.Metric["state"] == "ready" {
+			return float64(sample.Value), nil
+		}
+	}
+	return math.NaN(), nil
+}
+
+// AwaitScrape returns when every dispatcher that Prometheus knows has been
+// scraped at or after instant, so that what happened before it can be read.
+func (s *Source) AwaitScrape(ctx context.Context, instant time.Time, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		oldest, err := s.instant(ctx, "min(timestamp("+arrived+"))")
+		if err == nil && len(oldest) == 1 && float64(oldest[0].Value) >= float64(instant.UnixMilli())/1000 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("prometheus %s has not scraped every dispatcher since the run's end (waited %v)", s.address, wait), err)
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+// Read returns the timeline from start to end. Server-side latency covers the
+// requests from start to runEnd.
+func (s *Source) Read(ctx context.Context, start, runEnd, end time.Time) (*Timeline, error) {
+	first := start.Truncate(step)
+	seconds := int(end.Sub(first)/step) + 1
+	t := &Timeline{Start: first.UTC(), Seconds: seconds, Signals: map[Signal]Values{}}
+	for _, query := range []struct {
+		expression string
+		signal     Signal
+	}{
+		{"max(" + fresh("dispatcher_queue_size") + ")", QueueSize},
+		{"max(" + fresh("dispatcher_queue_oldest_age_seconds") + ")", QueueAge},
+		{"max(" + fresh("headroom_scaler_desired_replicas") + ")", Desired},
+		{"sum(rate(dispatcher_requests_total[5s]))", ArrivalRate},
+		{`histogram_quantile(0.99, sum by (le)(rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[10s])))`, ServerP99},
+		{"sum(" + fresh("dispatcher_in_flight") + ")", InFlight},
+		{`sum(rate(process_cpu_seconds_total{job="model-server"}[10s]))`, CPU},
+	} {
+		found, err := s.series(ctx, query.expression, first, seconds, func(model.Metric) Signal { return query.signal })
+		if err != nil {
+			return nil, err
+		}
+		t.Signals[query.signal] = found[query.signal]
+	}
+	states, err := s.series(ctx, replicas(), first, seconds, func(m model.Metric) Signal { return Signal("replicas_" + m["state"]) })
+	if err != nil {
+		return nil, err
+	}
+	for _, state := range []Signal{Ready, Starting, Terminating} {
+		t.Signals[state] = states[state]
+	}
+	for signal, values := range t.Signals {
+		if values == nil {
+			t.Signals[signal] = unknown(seconds)
+		}
+	}
+	t.Latency, err = s.latency(ctx, start, runEnd)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func unknown(seconds int) Values {
+	values := make(Values, seconds)
+	for i := range values {
+		values[i] = math.NaN()
+	}
+	return values
+}
+
+// series evaluates an expression once a second and files each resulting series
+// under the signal that name gives it.
+func (s *Source) series(ctx context.Context, expression string, first time.Time, seconds int, name func(model.Metric) Signal) (map[Signal]Values, error) {
+	found := map[Signal]Values{}
+	for from := 0; from < seconds; from += pointsPerQuery {
+		to := min(from+pointsPerQuery, seconds) - 1
+		value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
+			value, _, _, err := s.client.QueryRange(ctx, expression, promv1.Range{
+				Start: first.Add(time.Duration(from) * step), End: first.Add(time.Duration(to) * step), Step: step,
+			})
+			return value, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		matrix, ok := value.(model.Matrix)
+		if !ok {
+			return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a matrix", s.address, expression, value.Type())
+		}
+		for _, stream := range matrix {
+			signal := name(stream.Metric)
+			if found[signal] == nil {
+				found[signal] = unknown(seconds)
+			}
+			for _, point := range stream.Values {
+				// Prometheus keeps milliseconds, so a point may lie a little before its second.
+				i := int(math.Round(point.Timestamp.Time().Sub(first).Seconds() / step.Seconds()))
+				if i >= 0 && i < seconds && !math.IsInf(float64(point.Value), 0) {
+					found[signal][i] = float64(point.Value)
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// latency adds up by how much every pod's buckets rose during the run.
+func (s *Source) latency(ctx context.Context, start, end time.Time) (*Latency, error) {
+	// The first scrape after the run holds its last answers. Later ones may hold
+	// requests that are none of ours.
+	scraped, err := s.firstScrapeAfter(ctx, end)
+	if err != nil {
+		return nil, err
+	}
+	window := scraped.Sub(start.Add(-baselineLookback)).Round(time.Second)
+	expression := fmt.Sprintf(`{__name__=~%q,outcome="answered"}[%ds]`, latencyNames, int(window.Seconds()))
+	value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
+		value, _, _, err := s.client.Query(ctx, expression, scraped)
+		return value, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	matrix, ok := value.(model.Matrix)
+	if !ok {
+		return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a matrix", s.address, expression, value.Type())
+	}
+	bounds := map[float64]float64{}
+	var sum, count float64
+	for _, stream := range matrix {
+		samples := make([]Sample, len(stream.Values))
+		for i, point := range stream.Values {
+			samples[i] = Sample{At: point.Timestamp.Time(), Value: float64(point.Value)}
+		}
+		increase := Increase(samples, start)
+		switch stream.Metric[model.MetricNameLabel] {
+		case "dispatcher_request_duration_seconds_sum":
+			sum += increase
+		case "dispatcher_request_duration_seconds_count":
+			count += increase
+		default:
+			bound, err := strconv.ParseFloat(string(stream.Metric[model.BucketLabel]), 64)
+			if err != nil {
+				return nil, fmt.Errorf("prometheus %s: bucket le=%q is no number", s.address, stream.Metric[model.BucketLabel])
+			}
+			bounds[bound] += increase
+		}
+	}
+	if count <= 0 {
+		return nil, nil
+	}
+	buckets := make([]Bucket, 0, len(bounds))
+	for bound, increase := range bounds {
+		buckets = append(buckets, Bucket{Bound: bound, Count: increase})
+	}
+	slices.SortFunc(buckets, func(a, b Bucket) int { return cmp.Compare(a.Bound, b.Bound) })
+	return &Latency{
+		P50: Quantile(0.5, buckets), P90: Quantile(0.9, buckets),
+		P99: Quantile(0.99, buckets), P999: Quantile(0.999, buckets),
+		Mean: sum / count,
+	}, nil
+}
+
+// firstScrapeAfter returns the earliest instant at which every dispatcher's
+// newest sample is not older than end; now, where there has been none yet.
+func (s *Source) firstScrapeAfter(ctx context.Context, end time.Time) (time.Time, error) {
+	const within = 30 // seconds; above any scrape interval that a timeline in seconds makes sense with
+	found, err := s.series(ctx, "min(timestamp("+arrived+"))", end, within, func(model.Metric) Signal { return "scraped" })
+	if err != nil {
+		return time.Time{}, err
+	}
+	for i, scraped := range found["scraped"] {
+		if scraped >= float64(end.UnixMilli())/1000 {
+			return end.Add(time.Duration(i) * step), nil
+		}
+	}
+	return time.Now(), nil
+}
+
+func (s *Source) instant(ctx context.Context, expression string) (model.Vector, error) {
+	value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
+		value, _, _, err := s.client.Query(ctx, expression, time.Time{})
+		return value, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	vector, ok := value.(model.Vector)
+	if !ok {
+		return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a vector", s.address, expression, value.Type())
+	}
+	return vector, nil
+}
+
+func (s *Source) ask(ctx context.Context, expression string, query func(context.Context) (model.Value, error)) (model.Value, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	value, err := query(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("prometheus %s: query %s: %w", s.address, expression, err)
+	}
+	return value, nil
+}
