@@ -29,7 +29,8 @@ kubernetes_version=1.35.4
 pulumi_version=3.215.0
 
 # A workspace or build flags of the caller must not leak into pinned builds.
-export GOWORK=off GOFLAGS=-buildvcs=false
+# Without cgo no C compiler is needed, and a tool can be all that an image holds.
+export GOWORK=off GOFLAGS=-buildvcs=false CGO_ENABLED=0
 
 say() { printf 'tools: %s\n' "$*"; }
 die() {
@@ -55,6 +56,7 @@ ldflags() {
 digest() {
   {
     go version
+    printf '%s %s\n' "$GOFLAGS" "$CGO_ENABLED"
     ldflags
     find "$@" -type f \( -name go.mod -o -name go.sum -o -name '*.go' \) ! -name '*_test.go' -print0 |
       LC_ALL=C sort -z | xargs -0 sha256sum | sed "s#$repo/##"
@@ -109,7 +111,7 @@ build_kubernetes() {
   compile "$hack/toolchain/cluster" "$1" ./cmd/coredns \
     sigs.k8s.io/metrics-server/cmd/metrics-server "${kubernetes_commands[@]/#/k8s.io/kubernetes/cmd/}"
 }
-build_localcluster() { CGO_ENABLED=0 compile "$hack/localcluster" "$1" ./cmd/localcluster ./cmd/pause; }
+build_localcluster() { compile "$hack/localcluster" "$1" ./cmd/localcluster ./cmd/pause; }
 build_lint() { compile "$hack/toolchain/lint" "$1" tool; }
 
 # provide NAME HINT DIR... exposes what build_NAME makes of the modules in

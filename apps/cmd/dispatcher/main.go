@@ -38,6 +38,9 @@ const (
 const (
 	// probeEvery is the time between two probes of a replica from --backends.
 	probeEvery = time.Second
+	// lastAnswer is how long before connections are cut those who still wait
+	// are told: net/http looks every half second for connections that are done.
+	lastAnswer = 750 * time.Millisecond
 	// idleConnections are kept open to each replica at least.
 	idleConnections = 4
 )
@@ -263,8 +266,7 @@ func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas 
 		api.Drain()
 		log.Info("draining", "delay_s", o.DrainDelay.Seconds(), "limit_s", o.Drain.Seconds())
 		time.AfterFunc(o.DrainDelay, func() { stopServing(nil) })
-		// Callers get their last answer a little before connections are cut.
-		time.AfterFunc(o.DrainDelay+o.Drain*9/10, engine.GiveUp)
+		time.AfterFunc(o.DrainDelay+max(0, o.Drain-lastAnswer), engine.GiveUp)
 		time.AfterFunc(o.DrainDelay+o.Drain, stopDraining)
 	})
 

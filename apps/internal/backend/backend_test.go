@@ -50,7 +50,9 @@ func TestAttemptJudgesAnswers(t *testing.T) {
 		"an endless answer":                {text(200, prediction+strings.Repeat(" ", 2<<20)), 502, reply.BackendFailed, false},
 		"a refusal of another contract":    {text(404, "404 page not found"), 502, reply.BackendFailed, false},
 		"a refusal without a message":      {text(400, `{"error":{"code":"bad_image"}}`), 502, reply.BackendFailed, false},
-		"a redirection is not followed":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, 502, reply.BackendFailed, false},
+		"a redirection is not followed": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, 502, reply.BackendFailed, false},
 		"an answer that breaks off in its body": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte("{"))

@@ -212,11 +212,11 @@ func Avoid(failures int) time.Duration {
 type Next int
 
 const (
-	// GiveUp: the caller is told.
+	// GiveUp tells the caller.
 	GiveUp Next = iota
-	// Elsewhere: another attempt on another replica.
+	// Elsewhere makes another attempt, on another replica.
 	Elsewhere
-	// Anywhere: another attempt on whichever replica is there first.
+	// Anywhere makes another attempt, on whichever replica is there first.
 	Anywhere
 )
 

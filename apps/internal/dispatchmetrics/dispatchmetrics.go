@@ -33,11 +33,11 @@ const (
 type Reason string
 
 const (
-	// Deadline: too late.
+	// Deadline is for those that were too late.
 	Deadline Reason = "deadline"
-	// Overload: refused at the door.
+	// Overload is for those refused at the door.
 	Overload Reason = "overload"
-	// Shutdown: still waiting when the dispatcher had to end.
+	// Shutdown is for those that waited when the dispatcher had to end.
 	Shutdown Reason = "shutdown"
 )
 

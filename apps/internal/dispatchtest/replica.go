@@ -43,7 +43,7 @@ func StartReplica(t testing.TB, answer http.HandlerFunc) *Replica {
 	mux.HandleFunc("GET /readyz", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("POST /{$}", r.serve)
 	r.Server = httptest.NewServer(mux)
-	t.Cleanup(r.Server.Close)
+	t.Cleanup(r.Close)
 	return r
 }
 

@@ -125,6 +125,10 @@ func (v *Visit) Query(ctx context.Context, id string, deadline time.Time, pictur
 	select {
 	case result := <-w.result:
 		answered = true
+		if result.Status == http.StatusGatewayTimeout {
+			// Whoever worked on it saw the deadline first.
+			r.metrics.Dropped(dispatchmetrics.Deadline)
+		}
 		return result, true
 	case err := <-failed:
 		if dispatch.Expired(request, time.Now()) {

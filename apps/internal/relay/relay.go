@@ -69,8 +69,8 @@ type Relay struct {
 	tickets atomic.Uint64
 
 	mu       sync.Mutex
-	load     dispatch.Load
-	oldest   time.Duration
+	load     dispatch.Load // an estimate between two looks at the queue
+	seen     redisqueue.Observation
 	waiters  map[string]*waiter     // by ticket
 	inHand   map[string]time.Time   // stream ids of what this relay works on, and since when
 	expiries map[string]*time.Timer // by stream id, of asynchronous requests accepted here
@@ -126,7 +126,7 @@ func (r *Relay) Start() {
 func (r *Relay) GiveUp() { r.giveUp() }
 
 // Stop takes no more entries, finishes what is in hand until ctx ends, and
-// hands back what is left then.
+// hands back what is left then. It closes the queue.
 func (r *Relay) Stop(ctx context.Context) {
 	r.stopReading()
 	r.readers.Wait()
@@ -139,8 +139,6 @@ func (r *Relay) Stop(ctx context.Context) {
 		<-done
 	}
 	r.stopWorking()
-	r.stopRunning()
-	r.others.Wait()
 	r.mu.Lock()
 	for _, timer := range r.expiries {
 		timer.Stop()
@@ -151,6 +149,12 @@ func (r *Relay) Stop(ctx context.Context) {
 	if err := r.queue.Leave(leave); err != nil {
 		r.log.Warn("could not sign off from the queue", "error", err.Error())
 	}
+	r.stopRunning()
+	// This ends the wait for replies, which heeds no context.
+	if err := r.queue.Close(); err != nil {
+		r.log.Debug("connections not closed", "error", err.Error())
+	}
+	r.others.Wait()
 }
 
 // Reachable says whether the queue can be counted on.
@@ -164,7 +168,7 @@ func (r *Relay) Reachable() bool {
 func (r *Relay) QueueState() dispatchmetrics.QueueState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return dispatchmetrics.QueueState{Queued: r.load.Queued, OldestAge: r.oldest, SeenAt: r.load.SeenAt}
+	return dispatchmetrics.QueueState{Queued: r.seen.Queued, OldestAge: r.seen.OldestAge, SeenAt: r.load.SeenAt}
 }
 
 // observe looks at the queue until the relay ends, and keeps it tidy.
@@ -209,7 +213,9 @@ func (r *Relay) look() (redisqueue.Observation, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.load.Queued, r.load.SeenAt, r.oldest = seen.Queued, time.Now(), seen.OldestAge
+	// What is on its way to or from the queue right now may be counted twice
+	// or not at all, until the next look.
+	r.load.Queued, r.load.SeenAt, r.seen = seen.Queued, time.Now(), seen
 	return seen, nil
 }
 

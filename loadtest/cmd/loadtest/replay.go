@@ -187,10 +187,15 @@ func (p *plan) fire(ctx context.Context, start time.Time, writer *record.Writer,
 	watchers.Go(func() {
 		progress.Print(watching, stderr, isTerminal(stderr), p.state(start, writer, &sent, &ready))
 	})
-	unsubscribe := context.AfterFunc(ctx, func() {
-		_, _ = fmt.Fprintln(stderr, "\nloadtest: interrupted; waiting for the requests under way (once more to quit at once)")
+	watchers.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-watching.Done():
+		}
+		if ctx.Err() != nil {
+			_, _ = fmt.Fprintln(stderr, "\nloadtest: interrupted; waiting for the requests under way (once more to quit at once)")
+		}
 	})
-	defer unsubscribe()
 	return fire.Run(ctx, fire.Config{
 		Target: p.target, Images: p.images, Timeout: p.command.Timeout, MaxInFlight: p.command.MaxInFlight,
 		RunID: filepath.Base(p.out), Sent: &sent,

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"os/exec"
 
@@ -30,10 +31,11 @@ func loadBridgeFilter() error {
 		return nil
 	}
 	out, err := exec.Command("modprobe", "br_netfilter").CombinedOutput()
-	if _, missing := host.ReadSysctl(bridgeFilter); missing != nil {
-		return fmt.Errorf("the kernel lacks br_netfilter, which services need (modprobe: %v %s)", err, out)
+	if err != nil {
+		return fmt.Errorf("the kernel lacks br_netfilter, which services need: modprobe: %w: %s", err, bytes.TrimSpace(out))
 	}
-	return nil
+	_, err = host.ReadSysctl(bridgeFilter)
+	return err
 }
 
 // packetFilter are our own packet filter rules.

@@ -1,0 +1,144 @@
+package dispatchmetrics
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"headroom.dev/apps/internal/dispatch"
+)
+
+type stubFleet struct{}
+
+func (stubFleet) Count() map[dispatch.State]int {
+	return map[dispatch.State]int{dispatch.Ready: 3, dispatch.Starting: 1}
+}
+func (stubFleet) InFlight() int { return 2 }
+
+func fresh() QueueState {
+	return QueueState{Queued: 7, OldestAge: 1500 * time.Millisecond, SeenAt: time.Now()}
+}
+
+func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
+	t.Helper()
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]*dto.MetricFamily{}
+	for _, f := range families {
+		byName[f.GetName()] = f
+	}
+	return byName
+}
+
+func TestMetricsKeepTheContract(t *testing.T) {
+	text, err := os.ReadFile("../../../contract/metrics.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var contract struct {
+		Dispatcher struct {
+			Metrics []struct {
+				Name, Type string
+				Labels     []string
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &contract); err != nil {
+		t.Fatal(err)
+	}
+	if len(contract.Dispatcher.Metrics) == 0 {
+		t.Fatal("the contract names no metric of the dispatcher")
+	}
+	exported := gather(t, New(stubFleet{}, fresh))
+	known := map[string]bool{}
+	for _, want := range contract.Dispatcher.Metrics {
+		known[want.Name] = true
+		got := exported[want.Name]
+		if got == nil {
+			t.Errorf("%s is not exported before the first request", want.Name)
+			continue
+		}
+		if kind := strings.ToLower(got.GetType().String()); kind != want.Type {
+			t.Errorf("%s is a %s, want a %s", want.Name, kind, want.Type)
+		}
+		for _, m := range got.GetMetric() {
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, l.GetName())
+			}
+			if !slices.Equal(labels, want.Labels) {
+				t.Errorf("%s has labels %v, want %v", want.Name, labels, want.Labels)
+			}
+		}
+	}
+	for name := range exported {
+		if strings.HasPrefix(name, "dispatcher_") && !known[name] {
+			t.Errorf("%s is exported and not in the contract", name)
+		}
+	}
+}
+
+func TestEveryLabelValueIsThereFromTheStart(t *testing.T) {
+	exported := gather(t, New(stubFleet{}, fresh))
+	for name, want := range map[string][]string{
+		"dispatcher_requests_dropped_total":   {"deadline", "overload", "shutdown"},
+		"dispatcher_request_duration_seconds": {"answered", "dropped", "failed", "refused"},
+		"dispatcher_replicas":                 {"ready", "starting", "terminating"},
+	} {
+		var got []string
+		for _, m := range exported[name].GetMetric() {
+			got = append(got, m.GetLabel()[0].GetValue())
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", name, got, want)
+		}
+	}
+	if got := exported["dispatcher_queue_oldest_age_seconds"].GetMetric()[0].GetGauge().GetValue(); got != 1.5 {
+		t.Errorf("oldest age %v, want 1.5", got)
+	}
+}
+
+func TestAnOldNumberIsNoNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		state := QueueState{}
+		m := &Metrics{registry: prometheus.NewRegistry()}
+		m.registry.MustRegister(&observed{fleet: stubFleet{}, queue: func() QueueState { return state }})
+		there := func() bool { return gather(t, m)["dispatcher_queue_size"] != nil }
+		if there() {
+			t.Error("there before the queue was ever seen")
+		}
+		state = fresh()
+		time.Sleep(3 * time.Second)
+		if !there() {
+			t.Error("gone while it was not older than 3 s")
+		}
+		time.Sleep(time.Nanosecond)
+		if there() {
+			t.Error("there when it was older than 3 s")
+		}
+		if gather(t, m)["dispatcher_replicas"] == nil {
+			t.Error("the replicas went with it")
+		}
+	})
+}
+
+func TestHandlerAnswersScrapes(t *testing.T) {
+	m := New(stubFleet{}, fresh)
+	m.Arrived()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "dispatcher_requests_total 1\n") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
