@@ -10,7 +10,7 @@ set -euo pipefail
 if [ "${1:-}" = up ]; then
   "$ROOT/hack/apt.sh" containerd runc containernetworking-plugins etcd-server iptables iproute2
   "$ROOT/hack/tools.sh" cluster
+else
+  "$ROOT/hack/tools.sh" localcluster
 fi
-mkdir -p "$STATE/bin"
-(cd "$ROOT/hack/localcluster" && GOWORK=off CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$STATE/bin/localcluster" ./cmd/localcluster)
 exec "$STATE/bin/localcluster" "$@"

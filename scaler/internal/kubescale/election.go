@@ -121,12 +121,17 @@ func (l *watchedLock) Update(ctx context.Context, record resourcelock.LeaderElec
 func (l *watchedLock) note(ctx context.Context, fails *bool, err error) {
 	// That it isn't there yet, or that another was faster, is how elections go.
 	usual := apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err)
+	failing := l.readFails || l.writeFails
 	switch {
-	case err != nil && !usual && !*fails && ctx.Err() == nil:
-		*fails = true
-		l.log.Warn("the lease can't be used, trying on", "source", "kubernetes", "error", err.Error())
-	case err == nil && *fails:
+	case err == nil:
 		*fails = false
+	case !usual && ctx.Err() == nil:
+		*fails = true
+	}
+	switch now := l.readFails || l.writeFails; {
+	case now && !failing:
+		l.log.Warn("the lease can't be used, trying on", "source", "kubernetes", "error", err.Error())
+	case failing && !now:
 		l.log.Info("the lease can be used again", "source", "kubernetes")
 	}
 }
