@@ -216,7 +216,7 @@ func (p panel) plot(s seconds, labelTime bool) (*plot.Plot, error) {
 		if err != nil {
 			return nil, err
 		}
-		shade.Color, shade.LineStyle.Width = color.RGBA{0xf6, 0xf8, 0xfa, 0xff}, 0
+		shade.Color, shade.Width = color.RGBA{0xf6, 0xf8, 0xfa, 0xff}, 0
 		axes.Add(shade)
 	}
 	lattice := plotter.NewGrid()
@@ -267,7 +267,7 @@ func (l line) add(axes *plot.Plot, area bool) error {
 			return err
 		}
 		if area {
-			piece.FillColor, piece.LineStyle.Width = l.fill, 0
+			piece.FillColor, piece.Width = l.fill, 0
 		} else {
 			piece.LineStyle = l.style
 		}

@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,9 +23,10 @@ import (
 	"headroom.dev/scaler/internal/policy"
 )
 
-// world fakes both sides of a loop. Only ever used from inside a bubble, where
-// one goroutine runs at a time between two waits.
+// world fakes both sides of a loop. The test holds its lock all the time but
+// while it lets time pass, and each fake while it answers.
 type world struct {
+	mu          sync.Mutex
 	signals     policy.Signals
 	signalsErr  error
 	readTakes   time.Duration
@@ -35,7 +38,7 @@ type world struct {
 	targetErr   error
 	scaleErr    error
 	scaled      []string
-	leader      bool
+	leader      atomic.Bool
 	log         strings.Builder
 	metrics     *Metrics
 	loop        *Loop
@@ -44,16 +47,23 @@ type world struct {
 }
 
 func (w *world) Read(ctx context.Context) (policy.Signals, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.reads = append(w.reads, time.Since(w.start))
 	w.reading++
 	defer func() { w.reading-- }()
 	w.overlapped = w.overlapped || w.reading > 1
 	if w.readTakes > 0 {
+		answer := time.After(w.readTakes)
+		w.mu.Unlock()
 		select {
 		case <-ctx.Done():
-			return policy.Signals{}, ctx.Err()
-		case <-time.After(w.readTakes):
+		case <-answer:
 		}
+		w.mu.Lock()
+	}
+	if ctx.Err() != nil {
+		return policy.Signals{}, ctx.Err()
 	}
 	return w.signals, w.signalsErr
 }
@@ -61,6 +71,8 @@ func (w *world) Read(ctx context.Context) (policy.Signals, error) {
 type target struct{ *world }
 
 func (t target) Read(ctx context.Context) (Replicas, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.targetErr == nil {
 		return t.replicas, ctx.Err()
 	}
@@ -68,6 +80,8 @@ func (t target) Read(ctx context.Context) (Replicas, error) {
 }
 
 func (t target) Scale(_ context.Context, seen Replicas, to int, why string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.scaleErr != nil {
 		return t.scaleErr
 	}
@@ -77,6 +91,13 @@ func (t target) Scale(_ context.Context, seen Replicas, to int, why string) erro
 	}
 	t.replicas.Spec, t.replicas.Ready = to, to
 	return nil
+}
+
+// Write takes the log.
+func (w *world) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(line)
 }
 
 // busy is a load of rate requests/s of 100 ms each.
@@ -90,7 +111,8 @@ func busy(rate float64) policy.Signals {
 }
 
 func begin(t *testing.T, change func(*world)) *world {
-	w := &world{start: time.Now(), signals: busy(0), replicas: Replicas{Spec: 1, Ready: 1}, leader: true, loopIsEnded: make(chan struct{})}
+	w := &world{start: time.Now(), signals: busy(0), replicas: Replicas{Spec: 1, Ready: 1}, loopIsEnded: make(chan struct{})}
+	w.leader.Store(true)
 	if change != nil {
 		change(w)
 	}
@@ -98,19 +120,24 @@ func begin(t *testing.T, change func(*world)) *world {
 		Min: 1, Max: 10, SLO: 500 * time.Millisecond, Quantile: 0.99, Utilization: 0.8,
 		Stabilization: time.Minute, Step: 1, Interval: 10 * time.Second, Tick: 2 * time.Second,
 	}
-	leads := func() bool { return w.leader }
-	w.metrics = NewMetrics(leads)
-	w.loop = New(cfg, w, target{w}, leads, w.metrics, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w.metrics = NewMetrics(w.leader.Load)
+	w.loop = New(cfg, w, target{w}, w.leader.Load, w.metrics, slog.New(slog.NewTextHandler(w, nil)))
 	var ctx context.Context
 	ctx, w.stop = context.WithCancel(t.Context())
 	go func() { w.loop.Run(ctx); close(w.loopIsEnded) }()
-	t.Cleanup(func() { w.stop(); <-w.loopIsEnded })
+	t.Cleanup(func() { w.stop(); w.mu.Unlock(); <-w.loopIsEnded })
 	synctest.Wait()
+	w.mu.Lock()
 	return w
 }
 
 // pass lets time pass, and what happens in it happen.
-func pass(d time.Duration) { time.Sleep(d); synctest.Wait() }
+func (w *world) pass(d time.Duration) {
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	time.Sleep(d)
+	synctest.Wait()
+}
 
 func (w *world) logged(text string) int { return strings.Count(w.log.String(), text) }
 
@@ -141,14 +168,14 @@ func (w *world) wantMetric(t *testing.T, name, label string, want float64) {
 func TestABurstIsAnsweredWithinATickAndTakenBackSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, nil)
-		pass(9 * time.Second)
+		w.pass(9 * time.Second)
 		w.signals = busy(36) // 3.6 erlangs: 5 replicas, as the policy's tests work out
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if !slices.Equal(w.scaled, []string{"1→5"}) {
 			t.Fatalf("scaled %v, want 1→5", w.scaled)
 		}
 		w.signals = busy(0)
-		pass(3 * time.Minute)
+		w.pass(3 * time.Minute)
 		if want := []string{"1→5", "5→4", "4→3", "3→2", "2→1"}; !slices.Equal(w.scaled, want) {
 			t.Fatalf("scaled %v, want %v", w.scaled, want)
 		}
@@ -163,13 +190,13 @@ func TestABurstIsAnsweredWithinATickAndTakenBackSlowly(t *testing.T) {
 func TestTurnsNeverOverlapAndAreCutOffAtATick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, func(w *world) { w.readTakes = 5 * time.Second; w.replicas.Spec = 4 })
-		pass(9 * time.Second)
+		w.pass(9 * time.Second)
 		want := []time.Duration{0, 2 * time.Second, 4 * time.Second, 6 * time.Second, 8 * time.Second}
 		if !slices.Equal(w.reads, want) || w.overlapped {
 			t.Errorf("read at %v (overlapped: %t), want %v", w.reads, w.overlapped, want)
 		}
 		w.readTakes = 0
-		pass(4 * time.Second)
+		w.pass(4 * time.Second)
 		if w.logged("reading signals works again") != 1 || len(w.scaled) != 0 {
 			t.Errorf("scaled %v, log:\n%s", w.scaled, w.log.String())
 		}
@@ -178,14 +205,14 @@ func TestTurnsNeverOverlapAndAreCutOffAtATick(t *testing.T) {
 
 func TestOnlyTheLeaderWritesAndItsFollowerKnowsThePast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := begin(t, func(w *world) { w.leader = false; w.replicas = Replicas{Spec: 3, Ready: 3} })
-		pass(90 * time.Second)
+		w := begin(t, func(w *world) { w.leader.Store(false); w.replicas = Replicas{Spec: 3, Ready: 3} })
+		w.pass(90 * time.Second)
 		if len(w.scaled) != 0 {
 			t.Fatalf("a follower scaled %v", w.scaled)
 		}
 		w.wantMetric(t, "headroom_scaler_leader", "", 0)
-		w.leader = true
-		pass(12 * time.Second) // not another minute
+		w.leader.Store(true)
+		w.pass(12 * time.Second) // not another minute
 		if !slices.Equal(w.scaled, []string{"3→2"}) {
 			t.Errorf("scaled %v, want one step down soon after taking over", w.scaled)
 		}
@@ -196,9 +223,9 @@ func TestOnlyTheLeaderWritesAndItsFollowerKnowsThePast(t *testing.T) {
 func TestPrometheusGoneTakesNothingAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, func(w *world) { w.replicas = Replicas{Spec: 4, Ready: 4} })
-		pass(30 * time.Second)
+		w.pass(30 * time.Second)
 		w.signals, w.signalsErr = policy.Signals{}, errors.New("connection refused")
-		pass(10 * time.Minute)
+		w.pass(10 * time.Minute)
 		if len(w.scaled) != 0 || w.logged("connection refused") != 1 || w.logged("level=WARN") != 1 {
 			t.Fatalf("scaled %v; want one line about it:\n%s", w.scaled, w.log.String())
 		}
@@ -209,7 +236,7 @@ func TestPrometheusGoneTakesNothingAway(t *testing.T) {
 			t.Error("not alive")
 		}
 		w.signals, w.signalsErr = busy(36), nil
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if !slices.Equal(w.scaled, []string{"4→5"}) || w.logged("reading signals works again") != 1 {
 			t.Errorf("scaled %v, log:\n%s", w.scaled, w.log.String())
 		}
@@ -220,7 +247,7 @@ func TestPrometheusGoneTakesNothingAway(t *testing.T) {
 func TestKubernetesGoneIsSaidOnceAndSurvived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, func(w *world) { w.signals, w.targetErr = busy(36), errors.New("no route to host") })
-		pass(time.Minute)
+		w.pass(time.Minute)
 		if w.logged("no route to host") != 1 || w.loop.Ready() || !w.loop.Alive(time.Now()) {
 			t.Fatalf("ready %t, alive %t, log:\n%s", w.loop.Ready(), w.loop.Alive(time.Now()), w.log.String())
 		}
@@ -229,7 +256,7 @@ func TestKubernetesGoneIsSaidOnceAndSurvived(t *testing.T) {
 		}
 		w.wantMetric(t, "headroom_scaler_errors_total", "kubernetes", 31)
 		w.targetErr = nil
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if !slices.Equal(w.scaled, []string{"1→5"}) || w.logged("reading the target works again") != 1 || !w.loop.Ready() {
 			t.Errorf("scaled %v, log:\n%s", w.scaled, w.log.String())
 		}
@@ -251,7 +278,7 @@ func TestARefusedOrConflictingWriteIsTriedAgainWithTheNextTick(t *testing.T) {
 				w.wantMetric(t, "headroom_scaler_errors_total", "kubernetes", 1)
 				w.scaleErr = nil
 				w.replicas.Spec = 2 // what somebody else did meanwhile
-				pass(2 * time.Second)
+				w.pass(2 * time.Second)
 				if !slices.Equal(w.scaled, []string{"2→5"}) {
 					t.Errorf("scaled %v, want 2→5", w.scaled)
 				}
@@ -263,13 +290,13 @@ func TestARefusedOrConflictingWriteIsTriedAgainWithTheNextTick(t *testing.T) {
 func TestAWriteThatIsRefusedForGoodIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, func(w *world) { w.signals, w.scaleErr = busy(36), errors.New("forbidden") })
-		pass(19 * time.Second)
+		w.pass(19 * time.Second)
 		if w.logged("forbidden") != 1 || w.logged("works again") != 0 {
 			t.Errorf("want it said once:\n%s", w.log.String())
 		}
 		w.wantMetric(t, "headroom_scaler_errors_total", "kubernetes", 10)
 		w.scaleErr = nil
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if w.logged("scaling the target works again") != 1 {
 			t.Errorf("want its end said:\n%s", w.log.String())
 		}
@@ -279,12 +306,12 @@ func TestAWriteThatIsRefusedForGoodIsSaidOnce(t *testing.T) {
 func TestTheSameDecisionIsLoggedEvery30Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, nil)
-		pass(119 * time.Second)
+		w.pass(119 * time.Second)
 		if n := w.logged("msg=decision"); n != 4 {
 			t.Errorf("%d lines in two minutes, want 4 (at 0, 30, 60 and 90 s)", n)
 		}
 		w.signals.Backlog = policy.Signal{}
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if n := w.logged("reason=hold_untrusted"); n != 1 {
 			t.Errorf("a new reason was logged %d times at once, want 1", n)
 		}
@@ -294,10 +321,10 @@ func TestTheSameDecisionIsLoggedEvery30Seconds(t *testing.T) {
 func TestALoopThatHangsIsNotAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := begin(t, nil)
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		w.stop()
 		<-w.loopIsEnded
-		pass(19 * time.Second)
+		w.pass(19 * time.Second)
 		probe := func(path string) int {
 			answer := httptest.NewRecorder()
 			w.loop.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
@@ -306,7 +333,7 @@ func TestALoopThatHangsIsNotAlive(t *testing.T) {
 		if probe("/healthz") != http.StatusOK || probe("/readyz") != http.StatusOK {
 			t.Error("19 s after the last turn of a loop of 2 s: want still alive and ready")
 		}
-		pass(2 * time.Second)
+		w.pass(2 * time.Second)
 		if probe("/healthz") != http.StatusServiceUnavailable {
 			t.Error("21 s after the last turn: want not alive")
 		}
