@@ -50,12 +50,26 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Metric
 	if err := ctx.RegisterComponentResource("headroom:infra:MetricsServer", Name, m, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
-	for _, make := range []func(*pulumi.Context, Args, ...pulumi.ResourceOption) error{access, deployment, api} {
-		if err := make(ctx, args, pulumi.Parent(m)); err != nil {
-			return nil, fmt.Errorf("making %s: %w", Name, err)
-		}
+	if err := build(ctx, args, pulumi.Parent(m)); err != nil {
+		return nil, fmt.Errorf("making %s: %w", Name, err)
 	}
 	return m, ctx.RegisterResourceOutputs(m, pulumi.Map{"deployment": pulumi.String(Namespace + "/" + Name)})
+}
+
+// build makes the pods once they are allowed to read from the kubelets, and
+// announces the API once something answers behind it: an API without a server
+// makes the cluster's discovery fail, also for `pulumi destroy`, which goes the
+// other way round.
+func build(ctx *pulumi.Context, args Args, parent pulumi.ResourceOption) error {
+	allowed, err := access(ctx, parent)
+	if err != nil {
+		return err
+	}
+	pods, err := deployment(ctx, args, parent, pulumi.DependsOn(allowed))
+	if err != nil {
+		return err
+	}
+	return api(ctx, pods, parent)
 }
 
 func labels() pulumi.StringMap {
@@ -85,11 +99,11 @@ func roleRef(kind, name string) rbacv1.RoleRefArgs {
 }
 
 // access makes the account, what it may do, and the role by which people who
-// may view the cluster may view its metrics.
-func access(ctx *pulumi.Context, _ Args, opts ...pulumi.ResourceOption) error {
-	_, err := corev1.NewServiceAccount(ctx, Name, &corev1.ServiceAccountArgs{Metadata: namespaced(Name)}, opts...)
+// may view the cluster may view its metrics. It returns what the pods need.
+func access(ctx *pulumi.Context, opts ...pulumi.ResourceOption) ([]pulumi.Resource, error) {
+	account, err := corev1.NewServiceAccount(ctx, Name, &corev1.ServiceAccountArgs{Metadata: namespaced(Name)}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	const readers, reader, delegator = "system:aggregated-metrics-reader", "system:metrics-server", "metrics-server:system:auth-delegator"
 	read := pulumi.ToStringArray([]string{"get", "list", "watch"})
@@ -108,7 +122,7 @@ func access(ctx *pulumi.Context, _ Args, opts ...pulumi.ResourceOption) error {
 		}},
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = rbacv1.NewClusterRole(ctx, reader, &rbacv1.ClusterRoleArgs{
 		Metadata: clusterWide(reader),
@@ -124,28 +138,31 @@ func access(ctx *pulumi.Context, _ Args, opts ...pulumi.ResourceOption) error {
 		},
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = rbacv1.NewClusterRoleBinding(ctx, reader, &rbacv1.ClusterRoleBindingArgs{
+	reading, err := rbacv1.NewClusterRoleBinding(ctx, reader, &rbacv1.ClusterRoleBindingArgs{
 		Metadata: clusterWide(reader), RoleRef: roleRef("ClusterRole", reader), Subjects: subjects(),
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = rbacv1.NewClusterRoleBinding(ctx, delegator, &rbacv1.ClusterRoleBindingArgs{
+	delegating, err := rbacv1.NewClusterRoleBinding(ctx, delegator, &rbacv1.ClusterRoleBindingArgs{
 		Metadata: clusterWide(delegator), RoleRef: roleRef("ClusterRole", "system:auth-delegator"), Subjects: subjects(),
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = rbacv1.NewRoleBinding(ctx, "metrics-server-auth-reader", &rbacv1.RoleBindingArgs{
+	authenticating, err := rbacv1.NewRoleBinding(ctx, "metrics-server-auth-reader", &rbacv1.RoleBindingArgs{
 		Metadata: namespaced("metrics-server-auth-reader"),
 		RoleRef:  roleRef("Role", "extension-apiserver-authentication-reader"), Subjects: subjects(),
 	}, opts...)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return []pulumi.Resource{account, reading, delegating, authenticating}, nil
 }
 
-func deployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
+func deployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*appsv1.Deployment, error) {
 	probe := func(path string, period int) corev1.ProbeArgs {
 		return corev1.ProbeArgs{
 			HttpGet: corev1.HTTPGetActionArgs{
@@ -155,7 +172,7 @@ func deployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) e
 		}
 	}
 	seccomp := corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")}
-	_, err := appsv1.NewDeployment(ctx, Name, &appsv1.DeploymentArgs{
+	return appsv1.NewDeployment(ctx, Name, &appsv1.DeploymentArgs{
 		Metadata: namespaced(Name),
 		Spec: appsv1.DeploymentSpecArgs{
 			Replicas: pulumi.Int(1),
@@ -218,12 +235,11 @@ func deployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) e
 			},
 		},
 	}, append(opts, workload.Timeouts())...)
-	return err
 }
 
 // api registers metrics-server with the API server.
-func api(ctx *pulumi.Context, _ Args, opts ...pulumi.ResourceOption) error {
-	_, err := corev1.NewService(ctx, Name, &corev1.ServiceArgs{
+func api(ctx *pulumi.Context, pods *appsv1.Deployment, opts ...pulumi.ResourceOption) error {
+	service, err := corev1.NewService(ctx, Name, &corev1.ServiceArgs{
 		Metadata: namespaced(Name),
 		Spec: corev1.ServiceSpecArgs{
 			Type:     pulumi.String("ClusterIP"),
@@ -248,6 +264,6 @@ func api(ctx *pulumi.Context, _ Args, opts ...pulumi.ResourceOption) error {
 				Name: pulumi.String(Name), Namespace: pulumi.String(Namespace),
 			},
 		},
-	}, opts...)
+	}, append(opts, pulumi.DependsOn([]pulumi.Resource{pods, service}))...)
 	return err
 }

@@ -514,6 +514,34 @@ func TestNetworkPolicies(t *testing.T) {
 	require.Equal(t, object{"app.kubernetes.io/part-of": "headroom"}, denied("createNamespace=false"), "others' pods are left alone")
 }
 
+// Pods start when they are allowed to do their work, and metrics-server's API
+// is announced when something answers behind it.
+func TestOrder(t *testing.T) {
+	b := build(t, "metricsServer=true")
+	waitsFor := func(r registered, typ, name string) {
+		t.Helper()
+		var found bool
+		for _, urn := range r.after {
+			found = found || strings.HasSuffix(urn, "kubernetes:"+typ+"::"+name)
+		}
+		require.True(t, found, "%s waits for %v, not for the %s %s", r.name, r.after, typ, name)
+	}
+	for _, name := range []string{"dispatcher", "scaler"} {
+		waitsFor(b.one(t, deployments, name), "rbac.authorization.k8s.io/v1:RoleBinding", name)
+	}
+	for _, name := range []string{"dispatcher", "scaler", "redis", "prometheus", "model-server"} {
+		waitsFor(b.one(t, deployments, name), "core/v1:Namespace", "namespace")
+	}
+	metrics := b.one(t, deployments, "metrics-server")
+	waitsFor(metrics, "core/v1:ServiceAccount", "metrics-server")
+	waitsFor(metrics, "rbac.authorization.k8s.io/v1:ClusterRoleBinding", "system:metrics-server")
+	waitsFor(metrics, "rbac.authorization.k8s.io/v1:ClusterRoleBinding", "metrics-server:system:auth-delegator")
+	waitsFor(metrics, "rbac.authorization.k8s.io/v1:RoleBinding", "metrics-server-auth-reader")
+	api := b.one(t, "apiregistration.k8s.io/v1:APIService", "v1beta1.metrics.k8s.io")
+	waitsFor(api, deployments, "metrics-server")
+	waitsFor(api, services, "metrics-server")
+}
+
 func TestKubeContextNamesTheCluster(t *testing.T) {
 	find := func(settings ...string) any {
 		for _, r := range build(t, settings...).resources {

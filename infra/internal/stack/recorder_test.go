@@ -25,6 +25,7 @@ type registered struct {
 	inputs                      resource.PropertyMap // with secrets marked
 	body                        object               // the inputs as JSON, secrets opened
 	ignored                     []string             // properties whose changes are ignored
+	after                       []string             // URNs of what must be there before
 }
 
 // recorder stands in for the engine and the provider: it accepts every
@@ -43,6 +44,7 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 		typ: args.TypeToken, name: args.Name, custom: args.Custom, inputs: args.Inputs, body: body,
 		parent: args.RegisterRPC.GetParent(), provider: args.RegisterRPC.GetProvider(),
 		ignored: args.RegisterRPC.GetIgnoreChanges(),
+		after:   args.RegisterRPC.GetDependencies(),
 	})
 	state := args.Inputs.Copy()
 	switch args.TypeToken {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -205,7 +206,7 @@ listen: "`+listen+`"
 	promtest.Eventually(t, 10*time.Second, func() error {
 		for _, path := range []string{"/healthz", "/readyz"} {
 			if status, body, err := get("http://" + listen + path); err != nil || status != http.StatusOK {
-				return fmt.Errorf("%s: %d %s %v", path, status, body, err)
+				return errors.Join(fmt.Errorf("%s: %d %s", path, status, body), err)
 			}
 		}
 		return nil

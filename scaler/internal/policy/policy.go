@@ -379,7 +379,8 @@ func (s *State) recommend(n int, now time.Time, stabilization time.Duration) {
 			kept = append(kept, r)
 		}
 	}
-	s.window = append(kept, recommendation{now, n})
+	kept = append(kept, recommendation{now, n})
+	s.window = kept
 }
 
 func clamp(n int, cfg Config) int { return min(max(n, cfg.Min), cfg.Max) }

@@ -184,6 +184,14 @@ func TestBusyReplicasAreNotTakenAway(t *testing.T) {
 		{90 * time.Second, busy(3), 3, ScaleInWait},
 		{92 * time.Second, busy(2), 2, ScaleIn},
 	})
+	// A big step stops at what is busy.
+	cfg := config()
+	cfg.Step = 5
+	tell(t, cfg, 6, []chapter{
+		{0, busy(4), 6, ScaleInWait},
+		{60 * time.Second, busy(4), 4, ScaleIn},
+		{80 * time.Second, busy(4), 4, ScaleInWait},
+	})
 }
 
 func TestNothingIsTakenAwayOnSignalsThatCannotBeReliedOn(t *testing.T) {

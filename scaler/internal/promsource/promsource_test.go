@@ -3,6 +3,7 @@ package promsource
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -70,7 +71,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 			var d policy.Decision
 			state, d = policy.Decide(cfg, state, policy.Snapshot{Signals: signals, Spec: 1, Ready: 1}, time.Now())
 			if problem := check(signals, err, d); problem != "" {
-				return fmt.Errorf("%s\nread: %+v, %v\ndecided: %d (%s: %s)", problem, signals, err, d.Replicas, d.Reason, d.Sentence)
+				return errors.Join(fmt.Errorf("%s\nread: %+v\ndecided: %d (%s: %s)", problem, signals, d.Replicas, d.Reason, d.Sentence), err)
 			}
 			return nil
 		})
@@ -132,7 +133,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 	t.Run("samples that don't get newer are stale", func(t *testing.T) {
 		old.Freeze()
 		young.Freeze()
-		until(t, func(s policy.Signals, err error, d policy.Decision) string {
+		until(t, func(s policy.Signals, err error, _ policy.Decision) string {
 			if err != nil || s.Slots.State != policy.Stale || s.CPULimit.State != policy.Stale || s.Backlog.State != policy.OK {
 				return "the model server's signals should be stale, the dispatcher's not"
 			}
