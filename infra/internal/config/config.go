@@ -42,7 +42,8 @@ type Config struct {
 	Replicas       int // 1 to 1000, used with ScalerNone only
 	ScalerReplicas int // 1 to 5, used with ScalerCustom only; one leads
 
-	SLOLatency time.Duration // 10ms to 60s
+	SLOLatency           time.Duration // 10ms to 60s
+	ScaleInStabilization time.Duration // 1s to 1h, used with ScalerCustom only
 
 	ModelServerCPURequest string // quantity, 10m to 64
 	ModelServerCPULimit   string // quantity, 10m to 64, at least the request
@@ -122,7 +123,8 @@ func (r *reader) load(root fs.FS) (Config, Problems) {
 		Replicas:       r.integer("replicas", 1),
 		ScalerReplicas: r.integer("scalerReplicas", 1),
 
-		SLOLatency: r.duration("sloLatency", 500*time.Millisecond),
+		SLOLatency:           r.duration("sloLatency", 500*time.Millisecond),
+		ScaleInStabilization: r.duration("scaleInStabilization", time.Minute),
 
 		ModelServerCPURequest: r.text("modelServerCpuRequest", "500m"),
 		ModelServerCPULimit:   r.text("modelServerCpuLimit", "1"),
@@ -184,6 +186,7 @@ func (c Config) validate(broken map[string]bool) Problems {
 	}
 
 	v.between("sloLatency", c.SLOLatency, 10*time.Millisecond, time.Minute)
+	v.between("scaleInStabilization", c.ScaleInStabilization, time.Second, time.Hour)
 
 	request := v.quantity("modelServerCpuRequest", c.ModelServerCPURequest, cpuMillis, 10, 64_000,
 		"must be CPU cores from 10m to 64, such as 250m or 1.5")

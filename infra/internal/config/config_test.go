@@ -40,7 +40,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Config{
 		Namespace: "headroom", CreateNamespace: true,
-		Scaler: ScalerCustom, HPACPUPercent: 70, MinReplicas: 1, MaxReplicas: 10, Replicas: 1, ScalerReplicas: 1,
+		Scaler: ScalerCustom, HPACPUPercent: 70, MinReplicas: 1, MaxReplicas: 10, Replicas: 1, ScalerReplicas: 1, ScaleInStabilization: time.Minute,
 		SLOLatency:            500 * time.Millisecond,
 		ModelServerCPURequest: "500m", ModelServerCPULimit: "1", ModelServerMemory: "512Mi",
 		DispatcherReplicas: 1, BackendConcurrency: 1,
@@ -102,6 +102,7 @@ func TestEveryRuleNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"maxReplicas=1001", `headroom:maxReplicas is "1001"; must be a whole number from 1 to 1000`},
 		{"maxReplicas=many", `headroom:maxReplicas is "many"; must be a whole number`},
 		{"replicas=0", `headroom:replicas is "0"; must be a whole number from 1 to 1000`},
+		{"scaleInStabilization=10ms", `headroom:scaleInStabilization is "10ms"; must be a duration in whole milliseconds from 1s to 1h0m0s, such as 1.5s`},
 		{"scalerReplicas=6", `headroom:scalerReplicas is "6"; must be a whole number from 1 to 5`},
 		{"sloLatency=500", `headroom:sloLatency is "500"; ` + duration},
 		{"sloLatency=1ms", `headroom:sloLatency is "1ms"; must be a duration in whole milliseconds from 10ms to 1m0s, such as 1.5s`},

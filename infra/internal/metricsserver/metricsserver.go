@@ -2,7 +2,7 @@
 // reads CPU from, for clusters that have none.
 //
 // The objects are those of manifests/base of
-// https://github.com/kubernetes-sigs/metrics-server v0.8.0, with three
+// https://github.com/kubernetes-sigs/metrics-server v0.9.0, with three
 // differences: it takes kubelets' self-signed certificates, it asks for half
 // the CPU, and it is asked whether it is ready from the start rather than
 // after 20 seconds.

@@ -62,7 +62,7 @@ func renderConfig(args Args) (string, error) {
 		Replicas:   replicas{Min: args.MinReplicas, Max: args.MaxReplicas},
 		Tick:       (2 * time.Second).String(),
 		ScaleOut:   scaleOut{Utilization: 0.8},
-		ScaleIn:    scaleIn{Stabilization: "60s", Step: 1, Interval: "10s"},
+		ScaleIn:    scaleIn{Stabilization: args.ScaleInStabilization.String(), Step: 1, Interval: "10s"},
 		Lease:      leaseRef{Enabled: true, Namespace: args.Namespace.Name, Name: lease},
 		Listen:     fmt.Sprintf(":%d", MetricsPort.Number),
 	})

@@ -33,6 +33,7 @@ type Args struct {
 	Deployment               string // name of the one that is scaled
 	PrometheusURL            string
 	SLOLatency               time.Duration
+	ScaleInStabilization     time.Duration
 	MinReplicas, MaxReplicas int
 }
 

@@ -154,10 +154,11 @@ func newScaler(ctx *pulumi.Context, cfg config.Config, namespace workload.Namesp
 		_, err := scaler.New(ctx, scaler.Args{
 			Namespace: namespace,
 			Image:     cfg.Images.Scaler, ImagePullPolicy: cfg.ImagePullPolicy,
-			Replicas:      cfg.ScalerReplicas,
-			Deployment:    target,
-			PrometheusURL: prometheusURL,
-			SLOLatency:    cfg.SLOLatency,
+			Replicas:             cfg.ScalerReplicas,
+			Deployment:           target,
+			PrometheusURL:        prometheusURL,
+			SLOLatency:           cfg.SLOLatency,
+			ScaleInStabilization: cfg.ScaleInStabilization,
 			MinReplicas:   cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
 		}, opts...)
 		return err
