@@ -20,7 +20,7 @@ import (
 // another namespace and other ports, so that a dev stack that is up on the same
 // cluster is not touched and Pulumi.dev.yaml stays as it is.
 type stack struct {
-	name, root, config string
+	name, root string
 }
 
 // newStack copies the dev stack's settings and removes what a killed run left.
@@ -35,14 +35,16 @@ func newStack(t *testing.T, settings map[string]string) *stack {
 			t.Fatalf("%s is not set: run these tests with `make e2e`", name)
 		}
 	}
-	s := &stack{name: "e2e", root: root, config: filepath.Join(t.TempDir(), "Pulumi.e2e.yaml")}
+	s := &stack{name: "e2e", root: root}
+	config := filepath.Join(root, "Pulumi.e2e.yaml") // ignored by git
 	dev, err := os.ReadFile(filepath.Join(root, "Pulumi.dev.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(s.config, dev, 0o600); err != nil {
+	if err := os.WriteFile(config, dev, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = os.Remove(config) })
 	if _, err := s.try(t, "stack", "select", s.name); err == nil {
 		s.run(t, "destroy", "--yes", "--skip-preview")
 		s.run(t, "stack", "rm", "--yes", "--preserve-config", s.name)
@@ -73,13 +75,8 @@ func (s *stack) run(t *testing.T, args ...string) string {
 func (s *stack) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	full := append([]string{"--non-interactive", "--color=never", "--cwd", s.root}, args...)
-	if args[0] != "stack" {
-		full = append(full, "--stack", s.name, "--config-file", s.config)
-	} else if args[1] == "init" || args[1] == "output" {
-		full = append(full, "--config-file", s.config)
-		if args[1] == "output" {
-			full = append(full, "--stack", s.name)
-		}
+	if args[0] != "stack" || args[1] == "output" {
+		full = append(full, "--stack", s.name)
 	}
 	started := time.Now()
 	out, err := command(t, 5*time.Minute, "pulumi", full...)

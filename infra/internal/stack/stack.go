@@ -159,7 +159,7 @@ func newScaler(ctx *pulumi.Context, cfg config.Config, namespace workload.Namesp
 			PrometheusURL:        prometheusURL,
 			SLOLatency:           cfg.SLOLatency,
 			ScaleInStabilization: cfg.ScaleInStabilization,
-			MinReplicas:   cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
+			MinReplicas:          cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
 		}, opts...)
 		return err
 	case config.ScalerHPA:

@@ -160,7 +160,7 @@ func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption
 		LivenessProbe:  args.Liveness,
 		SecurityContext: corev1.SecurityContextArgs{
 			AllowPrivilegeEscalation: pulumi.Bool(false),
-			ReadOnlyRootFilesystem: pulumi.Bool(false),
+			ReadOnlyRootFilesystem:   pulumi.Bool(true),
 			RunAsNonRoot:             pulumi.Bool(true),
 			RunAsUser:                pulumi.Int(nonRoot),
 			RunAsGroup:               pulumi.Int(nonRoot),
