@@ -17,7 +17,15 @@ ARRIVALS ?= poisson
 SEED     ?= 1
 IMAGES   ?= models/vehicles/samples
 RUN      ?=
-export STACK CONTEXT REGISTRY BUILDER MODEL TRACE SCALE SPEED ARRIVALS SEED IMAGES RUN
+export STACK CONTEXT REGISTRY BUILDER MODEL
+# Only for those who replay: the names are also flags of the programs under test.
+demo loadtest: export TRACE := $(TRACE)
+demo loadtest: export SCALE := $(SCALE)
+demo loadtest: export SPEED := $(SPEED)
+demo loadtest: export ARRIVALS := $(ARRIVALS)
+demo loadtest: export SEED := $(SEED)
+demo loadtest: export IMAGES := $(IMAGES)
+demo loadtest: export RUN := $(RUN)
 
 .PHONY: help demo up down preview cluster cluster-down images loadtest local env \
         test e2e lint check-imports fmt tidy model train tools clean

@@ -32,7 +32,7 @@ owner() { # module, import path, the packages (relative to the module) that may 
     grep -vE "^headroom\.dev/$module/($allowed)\$" || true)
 }
 owner apps github.com/yalue/onnxruntime_go 'internal/onnx'
-owner apps github.com/redis/go-redis 'internal/redisqueue'
+owner apps github.com/redis/go-redis 'internal/(redisqueue|dispatchtest)'
 owner apps k8s.io/client-go 'internal/endpoints'
 owner scaler k8s.io/client-go 'internal/kubescale'
 owner scaler github.com/prometheus/client_golang/api 'internal/promsource'

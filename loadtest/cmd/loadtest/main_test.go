@@ -33,6 +33,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	// Flags that the caller's environment sets are not what is tested here.
+	for _, name := range []string{
+		"TARGET", "PROMETHEUS", "SCALER", "TRACE", "SCALE", "SPEED", "START", "LENGTH", "ARRIVALS",
+		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE",
+	} {
+		_ = os.Unsetenv(name)
+	}
 	os.Exit(m.Run())
 }
 

@@ -78,8 +78,30 @@ func Start(t *testing.T, targets map[string][]string) *Server {
 	return s
 }
 
-// Freeze stops the process without ending it: connections hang. Thaw lets it go on.
-func (s *Server) Freeze(t *testing.T) { s.signal(t, syscall.SIGSTOP) }
+// Freeze stops the process without ending it: connections hang. It returns when
+// the last thread has stopped, which the signal alone does not wait for. Thaw
+// lets it go on.
+func (s *Server) Freeze(t *testing.T) {
+	t.Helper()
+	s.signal(t, syscall.SIGSTOP)
+	Eventually(t, 5*time.Second, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+		if err != nil || len(threads) == 0 {
+			return fmt.Errorf("no threads found (%v)", err)
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if err != nil {
+				return err
+			}
+			// The state follows the name, which is in parentheses.
+			if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+				return fmt.Errorf("%s is not stopped: %s", thread, stat)
+			}
+		}
+		return nil
+	})
+}
 
 // Thaw undoes Freeze.
 func (s *Server) Thaw(t *testing.T) { s.signal(t, syscall.SIGCONT) }
