@@ -20,12 +20,12 @@ trap 'exit 143' TERM
 "$STATE/bin/dispatcher" --redis redis://127.0.0.1:16379/0 --backends http://127.0.0.1:6001 \
   --listen 127.0.0.1:5001 --metrics-listen 127.0.0.1:8000 & pids+=($!)
 
-ready() { curl -fsS -o /dev/null --max-time 1 "$1" 2>/dev/null; }
+# Ready is when the dispatcher knows that the model server is.
+ready() { curl -fsS --max-time 1 http://127.0.0.1:8000/metrics 2>/dev/null | grep -q '^dispatcher_replicas{state="ready"} 1$'; }
 for ((i = 0; i < 300; i++)); do
   kill -0 "${pids[@]}" 2>/dev/null || break
-  if ready http://127.0.0.1:6001/readyz && ready http://127.0.0.1:5001/readyz; then
-    picture=$(cd "$ROOT" && find models/vehicles/samples -name '*.jpg' | sort | head -n 1)
-    say "ready; in another terminal:  curl --data-binary @$picture http://127.0.0.1:5001/query"
+  if ready; then
+    say "ready; in another terminal:  curl -F image=@models/vehicles/samples/fire-engine.jpg http://127.0.0.1:5001/query"
     say "Ctrl-C ends it"
     break
   fi

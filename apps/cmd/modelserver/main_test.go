@@ -353,7 +353,7 @@ func TestBadInput(t *testing.T) {
 		want string
 	}{
 		{"no model", nil, 2, "missing flags: --model=DIR"},
-		{"an unknown flag", []string{"--modle", "x"}, 2, `unknown flag --modle, did you mean "--model"?`},
+		{"an unknown flag", []string{"--models", "x"}, 2, `unknown flag --models, did you mean "--model"?`},
 		{"a number out of its range", []string{"--model", folder, "--slots", "257"}, 2, "--slots is 257; allowed: 0 to 256"},
 		{"a duration out of its range", []string{"--model", folder, "--timeout", "2m"}, 2, "--timeout is 2m0s; allowed: 1ms to 1m30s"},
 		{"a number that is none", []string{"--model", folder, "--max-body", "big"}, 2, `--max-body: expected a valid 64 bit int but got "big"`},

@@ -60,10 +60,10 @@ func FromRequest(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, e
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 
 	var body []byte
-	switch {
-	case mediaType == "multipart/form-data":
+	switch mediaType {
+	case "multipart/form-data":
 		body, err = fromForm(r.Body, params["boundary"], limit)
-	case mediaType == "application/json":
+	case "application/json":
 		body, err = fromJSON(r.Body, r.ContentLength, limit)
 	default:
 		body, err = readAll(r.Body, r.ContentLength, limit)
