@@ -3,6 +3,7 @@ package promtest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -86,8 +87,11 @@ func (s *Server) Freeze(t *testing.T) {
 	s.signal(t, syscall.SIGSTOP)
 	Eventually(t, 5*time.Second, func() error {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
-		if err != nil || len(threads) == 0 {
-			return fmt.Errorf("no threads found (%v)", err)
+		if err != nil {
+			return err
+		}
+		if len(threads) == 0 {
+			return errors.New("it has no threads")
 		}
 		for _, thread := range threads {
 			stat, err := os.ReadFile(thread)
