@@ -4,6 +4,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 start=$SECONDS
+"$ROOT/hack/env.sh" >/dev/null
 timed "tools" "$ROOT/hack/tools.sh" pulumi
 "$ROOT/hack/up.sh"
 timed "replay of ${TRACE:-demo}" "$ROOT/hack/loadtest.sh"

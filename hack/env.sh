@@ -10,10 +10,11 @@ set -euo pipefail
 
 context=${CONTEXT:-}
 if [ -n "$context" ] && [ "$context" != headroom-local ]; then
+  "$ROOT/hack/tools.sh" kubectl >&2
   kubeconfig=$STATE/kubeconfig-${context//[^A-Za-z0-9._-]/_}
   mkdir -p "$STATE"
   (umask 077; kubectl config view --minify --flatten --context="$context" >"$kubeconfig.part" 2>/dev/null) ||
-    die "CONTEXT=$context is not in your kubeconfig; it has: $(kubectl config get-contexts -o name 2>/dev/null | xargs)"
+    { rm -f "$kubeconfig.part"; die "CONTEXT=$context is not in your kubeconfig; it has: $(kubectl config get-contexts -o name 2>/dev/null | xargs)"; }
   kubectl --kubeconfig "$kubeconfig.part" config use-context "$context" >/dev/null
   mv "$kubeconfig.part" "$kubeconfig"
 else

@@ -90,7 +90,20 @@ fill_context() {
   esac
 }
 
+# registry_needed: a cluster that isn't ours and takes no files pulls its images.
+registry_needed() {
+  case ${CONTEXT:-} in
+    ""|headroom-local|kind-*|minikube|k3d-*) return 1 ;;
+  esac
+}
+require_registry() {
+  if registry_needed && [ -z "$REGISTRY" ]; then
+    die "CONTEXT=$CONTEXT is not a local cluster, so it has to pull the images: set REGISTRY=host/path to a registry that you may push to and that it may pull from"
+  fi
+}
+
 build() {
+  require_registry
   local component context tag reference base_image json=""
   command -v "$BUILDER" >/dev/null || "$ROOT/hack/apt.sh" buildah mmdebstrap
   "$ROOT/hack/ort.sh"
@@ -120,15 +133,13 @@ references() { sed -n 's/^ *"\([a-z]*\)": "\([^"]*\)".*/\1 \2/p' "$STATE/images.
 load() {
   local context=${CONTEXT:-} component reference file files=()
   [ -f "$STATE/images.json" ] || die "there are no images yet: run 'make images'"
-  case $context in
-    ""|headroom-local|kind-*|minikube|k3d-*) ;;
-    *)
-      [ -n "$REGISTRY" ] || die "CONTEXT=$context is not a local cluster, so it has to pull the images: set REGISTRY=host/path to a registry that you may push to and that it may pull from"
-      while read -r component reference; do
-        timed "pushing $reference" builder push "$reference" >/dev/null
-      done < <(references)
-      return ;;
-  esac
+  require_registry
+  if registry_needed; then
+    while read -r component reference; do
+      timed "pushing $reference" builder push "$reference" >/dev/null
+    done < <(references)
+    return
+  fi
   while read -r component reference; do
     if [ -z "$context" ] && localcluster_has "$reference"; then continue; fi
     file=$OUT/$component-${reference##*:}.tar
