@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pulumi destroy, and the stack's state with it.
+# pulumi destroy.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 "$ROOT/hack/pulumi.sh" destroy --yes --skip-preview

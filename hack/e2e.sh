@@ -5,6 +5,13 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 timed "tools" "$ROOT/hack/tools.sh" pulumi
+if [ -z "${CONTEXT:-}" ]; then
+  if [ -e "$(dirname "$LOCAL_KUBECONFIG")" ]; then
+    say "the local cluster is up, so the tests of its start and stop are left out"
+  else
+    timed "tests of the local cluster itself" "$ROOT/hack/cluster.sh" test
+  fi
+fi
 [ -n "${CONTEXT:-}" ] || timed "local cluster" "$ROOT/hack/cluster.sh" up
 timed "images" "$ROOT/hack/images.sh" build
 "$ROOT/hack/images.sh" load

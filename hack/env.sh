@@ -4,7 +4,7 @@
 #
 # Nothing of the person's own set-up is used unless it was named: the cluster is
 # the local one or CONTEXT's, through a kubeconfig that holds only that one, and
-# the state is a folder here unless PULUMI_BACKEND_URL names a backend.
+# the state is a folder unless PULUMI_BACKEND_URL names a backend.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -22,9 +22,20 @@ else
   kubeconfig=$LOCAL_KUBECONFIG
 fi
 
-# A folder a cluster: the state of one is never taken for that of another.
-backend=${PULUMI_BACKEND_URL:-file://$STATE/pulumi/${context//[^A-Za-z0-9._-]/_}}
-case $backend in file://*) mkdir -p "${backend#file://}" ;; esac
+# The state of one cluster is never taken for that of another: the local one's
+# lies in the cluster's own folder, so that it goes when the cluster goes and
+# every checkout sees it; a named one's in a folder of its own.
+if [ -n "${PULUMI_BACKEND_URL:-}" ]; then
+  backend=$PULUMI_BACKEND_URL
+elif [ "$context" = headroom-local ]; then
+  folder=$(dirname "$LOCAL_KUBECONFIG")/pulumi
+  [ ! -f "$LOCAL_KUBECONFIG" ] || mkdir -p "$folder"
+  backend=file://$folder
+else
+  folder=$STATE/pulumi/${context//[^A-Za-z0-9._-]/_}
+  mkdir -p "$folder"
+  backend=file://$folder
+fi
 
 printf 'export PATH=%q:"$PATH"\n' "$STATE/bin"
 printf 'export KUBECONFIG=%q\n' "$kubeconfig"
