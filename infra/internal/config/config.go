@@ -218,6 +218,10 @@ func (c Config) validate(broken map[string]bool) Problems {
 	v.rule(domain.MatchString(c.ClusterDomain), "clusterDomain", c.ClusterDomain,
 		"must be a DNS domain in lower case, such as cluster.local")
 	v.between("prometheusScrapeInterval", c.PrometheusScrapeInterval, time.Second, time.Minute)
+	if v.sound("scaler", "prometheusScrapeInterval") && c.Scaler == ScalerCustom {
+		v.rule(c.PrometheusScrapeInterval <= 2*time.Second, "prometheusScrapeInterval", c.PrometheusScrapeInterval.String(),
+			"must be at most 2s with headroom:scaler custom, whose shortest rate looks back 5s")
+	}
 	v.rule(retention.MatchString(c.PrometheusRetention), "prometheusRetention", c.PrometheusRetention,
 		"must be a whole number from 1 to 9999 and h, d or w, such as 6h or 15d")
 	v.quantity("redisMaxMemory", c.RedisMaxMemory, redisBytes, 16<<20, 64<<30,

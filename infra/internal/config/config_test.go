@@ -102,6 +102,7 @@ func TestEveryRuleNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"maxReplicas=1001", `headroom:maxReplicas is "1001"; must be a whole number from 1 to 1000`},
 		{"maxReplicas=many", `headroom:maxReplicas is "many"; must be a whole number`},
 		{"replicas=0", `headroom:replicas is "0"; must be a whole number from 1 to 1000`},
+		{"prometheusScrapeInterval=3s", `headroom:prometheusScrapeInterval is "3s"; must be at most 2s with headroom:scaler custom, whose shortest rate looks back 5s`},
 		{"scaleInStabilization=10ms", `headroom:scaleInStabilization is "10ms"; must be a duration in whole milliseconds from 1s to 1h0m0s, such as 1.5s`},
 		{"scalerReplicas=6", `headroom:scalerReplicas is "6"; must be a whole number from 1 to 5`},
 		{"sloLatency=500", `headroom:sloLatency is "500"; ` + duration},

@@ -75,7 +75,7 @@ func tool(t *testing.T, name string) string {
 func TestPrometheusAcceptsItsConfig(t *testing.T) {
 	promtool := tool(t, "promtool")
 	for _, interval := range []string{"1s", "1500ms", "60s"} {
-		config, _ := at(build(t, "prometheusScrapeInterval="+interval).one(t, configMaps, "prometheus").body, "data", "prometheus.yml").(string)
+		config, _ := at(build(t, "scaler=hpa", "prometheusScrapeInterval="+interval).one(t, configMaps, "prometheus").body, "data", "prometheus.yml").(string)
 		require.NotEmpty(t, config)
 		path := filepath.Join(t.TempDir(), "prometheus.yml")
 		require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
