@@ -260,9 +260,27 @@ func (c *Cluster) checkMachine(running map[string][]host.Process) error {
 	if taken != "" {
 		return fmt.Errorf("network %s shares addresses with the cluster's %s and %s", taken, podRange, services)
 	}
+	return c.awaitPorts(running)
+}
+
+// awaitPorts returns an error when a port is taken that a component needs. The
+// sockets of a process that was killed a moment ago outlive it for as long as
+// the kernel takes to clear it away, without an owner: those get some time.
+func (c *Cluster) awaitPorts(running map[string][]host.Process) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		owned, err := c.portTaken(running)
+		if err == nil || owned || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// portTaken returns an error for the first port that a component needs and
+// can't have, and whether the one who has it is known.
+func (c *Cluster) portTaken(running map[string][]host.Process) (owned bool, err error) {
 	listeners, err := host.Listeners()
 	if err != nil {
-		return err
+		return true, err
 	}
 	for _, component := range c.components() {
 		if len(running[component.name]) > 0 {
@@ -270,12 +288,14 @@ func (c *Cluster) checkMachine(running map[string][]host.Process) error {
 		}
 		for _, use := range component.listens {
 			for _, listener := range listeners {
-				if listener.Takes(use.network, use.address) {
-					return fmt.Errorf("port %d (%s), which %s needs at %s, is taken by %s",
-						use.address.Port(), use.network, component.name, use.address.Addr(), listener.Owner())
+				if !listener.Takes(use.network, use.address) {
+					continue
 				}
+				owner, owned := listener.Owner()
+				return owned, fmt.Errorf("port %d (%s), which %s needs at %s, is taken by %s",
+					use.address.Port(), use.network, component.name, use.address.Addr(), owner)
 			}
 		}
 	}
-	return nil
+	return true, nil
 }

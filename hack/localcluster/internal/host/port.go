@@ -29,8 +29,9 @@ func (l Listener) Takes(network string, address netip.AddrPort) bool {
 }
 
 // Owner describes the process that holds the listener, such as
-// "dnsmasq (pid 812)".
-func (l Listener) Owner() string {
+// "dnsmasq (pid 812)", and tells whether one was found: a process of another
+// namespace can't be seen, and one that is being cleared away has let go.
+func (l Listener) Owner() (description string, found bool) {
 	want := "socket:[" + l.inode + "]"
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/[0-9]*")
 	for _, link := range links {
@@ -39,9 +40,9 @@ func (l Listener) Owner() string {
 		}
 		pid := strings.Split(link, "/")[2]
 		name, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid)
+		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), pid), true
 	}
-	return "a process that can't be seen from here"
+	return "a process that can't be seen from here", false
 }
 
 // Listeners are the TCP and UDP listeners of this network namespace.
