@@ -57,10 +57,10 @@ type (
 func renderConfig(args Args) (string, error) {
 	content, err := yaml.Marshal(file{
 		Target:     target{Namespace: args.Namespace.Name, Kind: "Deployment", Name: args.Deployment},
-		Prometheus: prometheus{URL: args.PrometheusURL, Timeout: time.Second.String()},
+		Prometheus: prometheus{URL: args.PrometheusURL, Timeout: (800 * time.Millisecond).String()},
 		SLO:        slo{Latency: args.SLOLatency.String(), Quantile: 0.99},
 		Replicas:   replicas{Min: args.MinReplicas, Max: args.MaxReplicas},
-		Tick:       (2 * time.Second).String(),
+		Tick:       time.Second.String(),
 		ScaleOut:   scaleOut{Utilization: 0.8},
 		ScaleIn:    scaleIn{Stabilization: args.ScaleInStabilization.String(), Step: 1, Interval: "10s"},
 		Lease:      leaseRef{Enabled: true, Namespace: args.Namespace.Name, Name: lease},

@@ -102,10 +102,10 @@ func Load(path string) (Config, error) {
 func Parse(text []byte) (Config, []string) {
 	c := Config{
 		Target:     Target{Kind: "Deployment"},
-		Prometheus: Prometheus{Timeout: time.Second},
+		Prometheus: Prometheus{Timeout: 800 * time.Millisecond},
 		SLO:        SLO{Latency: 500 * time.Millisecond, Quantile: 0.99},
 		Replicas:   Replicas{Min: 1, Max: 10},
-		Tick:       2 * time.Second,
+		Tick:       time.Second,
 		ScaleOut:   ScaleOut{Utilization: 0.8},
 		ScaleIn:    ScaleIn{Stabilization: time.Minute, Step: 1, Interval: 10 * time.Second},
 		Lease:      Lease{Enabled: true, Namespace: "headroom", Name: "headroom-scaler"},

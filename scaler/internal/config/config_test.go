@@ -31,10 +31,10 @@ prometheus: {url: "http://prometheus.headroom.svc:9090"}`))
 	}
 	want := Config{
 		Target:     Target{"headroom", "Deployment", "model-server"},
-		Prometheus: Prometheus{"http://prometheus.headroom.svc:9090", time.Second},
+		Prometheus: Prometheus{"http://prometheus.headroom.svc:9090", 800 * time.Millisecond},
 		SLO:        SLO{500 * time.Millisecond, 0.99},
 		Replicas:   Replicas{1, 10},
-		Tick:       2 * time.Second,
+		Tick:       time.Second,
 		ScaleOut:   ScaleOut{0.8},
 		ScaleIn:    ScaleIn{time.Minute, 1, 10 * time.Second},
 		Lease:      Lease{true, "headroom", "headroom-scaler"},
