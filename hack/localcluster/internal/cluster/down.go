@@ -17,13 +17,7 @@ import (
 // left on the machine. None there is no error.
 func (c *Cluster) Down(ctx context.Context) error {
 	began := time.Now()
-	if err := needRoot(); err != nil {
-		return err
-	}
-	if err := c.checkState(); err != nil {
-		return err
-	}
-	unlock, err := c.lock(ctx)
+	unlock, err := c.enter(ctx)
 	if err != nil {
 		return err
 	}

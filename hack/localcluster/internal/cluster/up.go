@@ -103,18 +103,24 @@ func (c *Cluster) remember() error {
 	return replace(c.machineFile(), append(text, '\n'))
 }
 
+// enter is how every change of the cluster begins: as root, in a directory that
+// is the cluster's, and alone until unlock is called.
+func (c *Cluster) enter(ctx context.Context) (unlock func(), err error) {
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
+	if err := c.checkState(); err != nil {
+		return nil, err
+	}
+	return c.lock(ctx)
+}
+
 // Up makes the cluster run and be healthy: it starts what is missing of one
 // that ran before, and starts over what a run that was killed left half done.
 // On an error it has stopped what it started.
 func (c *Cluster) Up(ctx context.Context) error {
 	began := time.Now()
-	if err := needRoot(); err != nil {
-		return err
-	}
-	if err := c.checkState(); err != nil {
-		return err
-	}
-	unlock, err := c.lock(ctx)
+	unlock, err := c.enter(ctx)
 	if err != nil {
 		return err
 	}
