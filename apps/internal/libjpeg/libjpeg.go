@@ -1,0 +1,118 @@
+//go:build libjpeg
+
+package libjpeg
+
+// libjpeg-turbo is linked statically: the program then needs no library beside
+// it, and its version is that of the machine that built it.
+
+// #cgo LDFLAGS: -l:libjpeg.a
+// #include "decoder.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+)
+
+// Available says whether this build has libjpeg-turbo.
+const Available = true
+
+// Decoder decodes one picture at a time.
+type Decoder struct {
+	c *C.headroom_jpeg
+	// width and height are the header's. They lie here so that a call needs no memory.
+	width, height C.int
+	// jobs and ended hand every decode to the watcher and back.
+	jobs  chan job
+	ended chan struct{}
+	// late says that the watcher stopped the decode for its time.
+	late bool
+}
+
+type job struct {
+	ctx   context.Context
+	limit time.Duration
+}
+
+// New makes a Decoder.
+func New() (*Decoder, error) {
+	c := C.headroom_jpeg_new()
+	if c == nil {
+		return nil, errors.New("making a JPEG decoder: out of memory")
+	}
+	d := &Decoder{c: c, jobs: make(chan job), ended: make(chan struct{})}
+	go d.watch()
+	return d, nil
+}
+
+// Close frees the decoder.
+func (d *Decoder) Close() {
+	close(d.jobs)
+	C.headroom_jpeg_free(d.c)
+}
+
+// watch stops decodes that outlast their context or their time.
+func (d *Decoder) watch() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for job := range d.jobs {
+		timer.Reset(job.limit)
+		select {
+		case <-d.ended:
+			continue
+		case <-timer.C:
+			d.late = true
+		case <-job.ctx.Done():
+		}
+		C.headroom_jpeg_stop(d.c)
+		<-d.ended
+	}
+}
+
+// Header reads a picture's size in pixels.
+func (d *Decoder) Header(picture []byte) (width, height int, err error) {
+	if len(picture) == 0 {
+		return 0, 0, errors.New("empty input")
+	}
+	result := C.headroom_jpeg_header(d.c, (*C.uint8_t)(unsafe.Pointer(&picture[0])), C.size_t(len(picture)), &d.width, &d.height)
+	return int(d.width), int(d.height), d.failure(result)
+}
+
+// Decode decodes a picture at 1/denominator of its size, which is 1, 2, 4 or
+// 8, into pixels: R, G, B bytes, row by row. width and height are the header's
+// divided by the denominator and rounded up. It ends early with ctx's error
+// when ctx is done, and with ErrTimeout when it has taken limit.
+func (d *Decoder) Decode(ctx context.Context, limit time.Duration, picture []byte, denominator, width, height int, pixels []byte) error {
+	if len(picture) == 0 || width < 1 || height < 1 || len(pixels) < 3*width*height {
+		return fmt.Errorf("%d bytes of input and %d bytes of room for %d×%d pixels", len(picture), len(pixels), width, height)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	C.headroom_jpeg_arm(d.c)
+	d.late = false
+	d.jobs <- job{ctx, limit}
+	result := C.headroom_jpeg_decode(d.c, (*C.uint8_t)(unsafe.Pointer(&picture[0])), C.size_t(len(picture)),
+		C.int(denominator), C.int(width), C.int(height), (*C.uint8_t)(unsafe.Pointer(&pixels[0])))
+	d.ended <- struct{}{}
+	if result != C.HEADROOM_JPEG_STOPPED {
+		return d.failure(result)
+	}
+	if d.late {
+		return ErrTimeout
+	}
+	return ctx.Err()
+}
+
+func (d *Decoder) failure(result C.int) error {
+	switch result {
+	case C.HEADROOM_JPEG_OK:
+		return nil
+	case C.HEADROOM_JPEG_UNSUPPORTED:
+		return ErrUnsupported
+	}
+	return errors.New(C.GoString(C.headroom_jpeg_message(d.c)))
+}
