@@ -78,7 +78,9 @@ fill_context() {
     modelserver)
       [ -f "$ROOT/models/$MODEL/model.yaml" ] ||
         die "MODEL=$MODEL: there is no models/$MODEL/model.yaml; models here: $(cd "$ROOT/models" && ls -d ./*/ | tr -d './' | xargs)"
-      (cd "$ROOT/apps" && GOWORK=off CGO_ENABLED=1 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2/modelserver" ./cmd/modelserver)
+      local tags
+      tags=$(jpeg_tags)
+      (cd "$ROOT/apps" && GOWORK=off CGO_ENABLED=1 go build -tags "$tags" -trimpath -buildvcs=false -ldflags '-s -w' -o "$2/modelserver" ./cmd/modelserver)
       cp -L "$STATE/lib/libonnxruntime.so.1" "$2/"
       mkdir "$2/model"
       (cd "$ROOT/models/$MODEL" && find . -maxdepth 1 -type f -exec cp -t "$2/model" {} +)

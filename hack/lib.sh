@@ -29,3 +29,20 @@ digest() {
     fi
   done | sha256sum | cut -c1-16
 }
+
+# jpeg_tags prints the build tag of programs that decode JPEG with
+# libjpeg-turbo, after installing that where it can; nothing where it can't.
+jpeg_tags() {
+  if ! has_libjpeg && [ "$EUID" -eq 0 ] && command -v apt-get >/dev/null; then
+    "$ROOT/hack/apt.sh" libjpeg62-turbo-dev >&2
+  fi
+  if has_libjpeg; then
+    echo libjpeg
+  else
+    say "libjpeg-turbo's header or static library is missing (Debian: libjpeg62-turbo-dev): JPEG will be decoded in Go, which is slower"
+  fi
+}
+has_libjpeg() {
+  printf '%s\n' '#include <stdio.h>' '#include <jpeglib.h>' 'int main(void) { struct jpeg_decompress_struct d; jpeg_create_decompress(&d); return 0; }' |
+    cc -x c - -o /dev/null -l:libjpeg.a 2>/dev/null
+}

@@ -6,8 +6,9 @@ set -euo pipefail
 model=$ROOT/models/${MODEL:-vehicles}
 [ -f "$model/model.yaml" ] || die "MODEL=${MODEL:-vehicles}: there is no models/${MODEL:-vehicles}/model.yaml"
 "$ROOT/hack/ort.sh"
+tags=$(jpeg_tags)
 mkdir -p "$STATE/bin"
-timed "building" bash -c "cd '$ROOT/apps' && GOWORK=off go build -trimpath -buildvcs=false -o '$STATE/bin/' ./cmd/modelserver ./cmd/dispatcher ./cmd/devredis"
+timed "building" bash -c "cd '$ROOT/apps' && GOWORK=off go build -tags '$tags' -trimpath -buildvcs=false -o '$STATE/bin/' ./cmd/modelserver ./cmd/dispatcher ./cmd/devredis"
 
 pids=()
 trap 'trap - EXIT; kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
@@ -16,7 +17,7 @@ trap 'exit 143' TERM
 
 "$STATE/bin/devredis" --listen 127.0.0.1:16379 & pids+=($!)
 "$STATE/bin/modelserver" --model "$model" --ort-lib "$STATE/lib/libonnxruntime.so.1" \
-  --listen 127.0.0.1:6001 --metrics-listen 127.0.0.1:8001 & pids+=($!)
+  --listen 127.0.0.1:6001 --grpc-listen 127.0.0.1:9000 --metrics-listen 127.0.0.1:8001 & pids+=($!)
 "$STATE/bin/dispatcher" --redis redis://127.0.0.1:16379/0 --backends http://127.0.0.1:6001 \
   --listen 127.0.0.1:5001 --metrics-listen 127.0.0.1:8000 & pids+=($!)
 

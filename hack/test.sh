@@ -4,8 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-command -v redis-server >/dev/null && command -v prometheus >/dev/null ||
-  "$ROOT/hack/apt.sh" redis-server prometheus
+"$ROOT/hack/apt.sh" redis-server prometheus libjpeg62-turbo-dev
 "$ROOT/hack/ort.sh"
 export ORT_LIB=$STATE/lib/libonnxruntime.so.1
 
@@ -21,7 +20,11 @@ failed=()
 for module in apps infra loadtest scaler hack/localcluster; do
   say "go test: $module"
   # shellcheck disable=SC2086 # several flags
-  (cd "$ROOT/$module" && GOWORK=off go test ${TEST_FLAGS:-} ./...) || failed+=("$module")
+  (cd "$ROOT/$module" && GOWORK=off go test -tags libjpeg ${TEST_FLAGS:-} ./...) || failed+=("$module")
 done
+# What decodes pictures has a second build, for machines without libjpeg-turbo.
+say "go test: apps without libjpeg-turbo"
+# shellcheck disable=SC2086 # several flags
+(cd "$ROOT/apps" && GOWORK=off go test ${TEST_FLAGS:-} ./internal/imaging ./internal/model ./cmd/modelserver) || failed+=("apps without libjpeg-turbo")
 [ ${#failed[@]} -eq 0 ] || die "tests failed in: ${failed[*]}"
 say "all tests passed"

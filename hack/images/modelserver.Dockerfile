@@ -8,6 +8,6 @@ COPY modelserver /usr/local/bin/modelserver
 COPY model /model
 ENV ORT_LIB=/usr/local/lib/libonnxruntime.so.1
 USER 65532:65532
-EXPOSE 6001 8001
+EXPOSE 6001 8001 9000
 ENTRYPOINT ["/usr/local/bin/modelserver"]
 CMD ["--model", "/model"]

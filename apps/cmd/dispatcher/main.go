@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/serve"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // Exit codes.
@@ -43,6 +45,9 @@ const (
 	lastAnswer = 750 * time.Millisecond
 	// idleConnections are kept open to each replica at least.
 	idleConnections = 4
+	// flushTraces is how long the end waits for the collector to take the last
+	// spans.
+	flushTraces = 2 * time.Second
 )
 
 type options struct {
@@ -65,6 +70,8 @@ type options struct {
 	MaxBody            int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
 	DrainDelay         time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
 	Drain              time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	OTLPEndpoint       string        `name:"otlp-endpoint" env:"OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Base URL of an OpenTelemetry collector for traces, by OTLP over HTTP, such as http://host:4318. Default: requests aren't traced here, and a caller's trace goes on to the model servers all the same."`
+	TraceSampleRatio   float64       `env:"TRACE_SAMPLE_RATIO" default:"1" help:"Share, 0 to 1, of requests to trace among those that arrive without a trace; those with one follow their parent."`
 	LogLevel           slog.Level    `env:"LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 }
 
@@ -104,6 +111,14 @@ func (o *options) Validate() error {
 		if _, _, err := net.SplitHostPort(address.value); err != nil {
 			return fmt.Errorf("%s is %q; allowed: host:port or :port", address.flag, address.value)
 		}
+	}
+	if o.OTLPEndpoint != "" {
+		if err := tracing.CheckEndpoint(o.OTLPEndpoint); err != nil {
+			return fmt.Errorf("--otlp-endpoint %w", err)
+		}
+	}
+	if err := tracing.CheckSampleRatio(o.TraceSampleRatio); err != nil {
+		return fmt.Errorf("--trace-sample-ratio %w", err)
 	}
 	switch {
 	case len(o.Backends) == 0 && o.EndpointsOf == "":
@@ -166,10 +181,31 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return fail(exitUsage, err)
 	}
 
-	if err := dispatchRequests(o, name, queue, replicas, follow, log); err != nil {
+	traces, err := tracing.Start(context.Background(), tracing.Config{
+		Service: "dispatcher", Version: version(), Endpoint: o.OTLPEndpoint, SampleRatio: o.TraceSampleRatio, Log: log,
+	})
+	if err != nil {
+		return fail(exitError, err)
+	}
+
+	err = dispatchRequests(o, name, queue, replicas, follow, traces, log)
+	flushing, cancel := context.WithTimeout(context.Background(), flushTraces)
+	defer cancel()
+	if err := traces.Shutdown(flushing); err != nil {
+		log.Warn("the last traces are lost", "error", err.Error())
+	}
+	if err != nil {
 		return fail(exitError, err)
 	}
 	return exitOK
+}
+
+// version is the one that Go stamped on this program; empty where it did not.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
 }
 
 // dispatcherName is one that no other dispatcher has, this one's next start
@@ -212,7 +248,7 @@ func source(o options, replicas *fleet.Fleet, log *slog.Logger) (func(context.Co
 
 // dispatchRequests listens, connects to Redis, serves, and drains on SIGTERM
 // or SIGINT. A second signal ends the process at once.
-func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas *fleet.Fleet, follow func(context.Context) error, log *slog.Logger) error {
+func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas *fleet.Fleet, follow func(context.Context) error, traces *tracing.Tracing, log *slog.Logger) error {
 	signals, stopSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 	context.AfterFunc(signals, stopSignals)
@@ -221,8 +257,9 @@ func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas 
 	defer client.Close()
 	engine := relay.New(relay.Config{
 		Name: name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter, MaxLife: max(o.AsyncTimeout, queryapi.MaxTimeout),
+		Tracing: traces,
 	}, queue, replicas, client, log)
-	api := queryapi.New(queryapi.Config{SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody}, engine, log)
+	api := queryapi.New(queryapi.Config{SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, Tracing: traces}, engine, log)
 
 	apiServer, err := serve.Listen("request", o.Listen, api.Handler())
 	if err != nil {

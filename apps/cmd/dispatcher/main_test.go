@@ -17,6 +17,7 @@ import (
 
 	"headroom.dev/apps/internal/dispatchtest"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing/tracingtest"
 )
 
 // asDispatcher tells the test's own binary to be the dispatcher.
@@ -25,6 +26,10 @@ const asDispatcher = "HEADROOM_TEST_AS_DISPATCHER"
 func TestMain(m *testing.M) {
 	if os.Getenv(asDispatcher) != "" {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	// Nobody's collector is to get what is tested here.
+	for _, name := range []string{"OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACE_SAMPLE_RATIO"} {
+		_ = os.Unsetenv(name)
 	}
 	os.Exit(m.Run())
 }
@@ -245,6 +250,70 @@ func redisLength(t *testing.T, redis *dispatchtest.Redis) int64 {
 	return n
 }
 
+func TestSIGTERMSendsTheLastSpans(t *testing.T) {
+	redis := dispatchtest.StartRedis(t)
+	collector := tracingtest.StartCollector(t)
+	p := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--otlp-endpoint", collector.URL)
+	p.ready(t)
+	if status, _, body := p.do(http.MethodPost, "/query", map[string]string{"Headroom-Timeout": "10s"}); status != http.StatusOK {
+		t.Fatalf("answered %d %s", status, body)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exitCode(t); code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	for _, name := range []string{"query", "queue", "attempt"} {
+		if spans := collector.Named(name); len(spans) != 1 || spans[0].Resource["service.name"] != "dispatcher" {
+			t.Errorf("%q spans: %+v, want one of the dispatcher", name, spans)
+		}
+	}
+}
+
+func TestACollectorThatHangsHoldsNobody(t *testing.T) {
+	redis := dispatchtest.StartRedis(t)
+	p := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--otlp-endpoint", tracingtest.StartBlackHole(t))
+	p.ready(t)
+	for range 20 {
+		if status, _, body := p.do(http.MethodPost, "/query", map[string]string{"Headroom-Timeout": "2s"}); status != http.StatusOK {
+			t.Fatalf("answered %d %s", status, body)
+		}
+	}
+	p.signal(t, syscall.SIGTERM)
+	begin := time.Now()
+	if code := p.exitCode(t); code != exitOK {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if took := time.Since(begin); took > flushTraces+3*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	if !strings.Contains(p.said(), "the last traces are lost") {
+		t.Error("the log does not tell of the lost spans")
+	}
+}
+
+func TestTheStandardVariableNamesTheCollectorToo(t *testing.T) {
+	for name, test := range map[string]struct {
+		environment []string
+		want        string
+	}{
+		"its own":                 {[]string{"OTLP_ENDPOINT=own"}, `"own"`},
+		"OpenTelemetry's":         {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, `"standard"`},
+		"its own before":          {[]string{"OTLP_ENDPOINT=own", "OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, `"own"`},
+		"its own to turn it off":  {[]string{"OTLP_ENDPOINT=", "OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, "neither --backends"},
+		"neither, which is right": {nil, "neither --backends"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// What is missing is told after what is wrong.
+			cmd := command(t, "--redis", "redis://h")
+			cmd.Env = append(cmd.Env, test.environment...)
+			output, _ := cmd.CombinedOutput()
+			if !strings.Contains(string(output), test.want) {
+				t.Errorf("said %q, want %q", output, test.want)
+			}
+		})
+	}
+}
+
 func TestItWaitsForRedis(t *testing.T) {
 	redis := dispatchtest.StartRedis(t)
 	redis.Kill()
@@ -293,11 +362,19 @@ func TestWhatCanNotWorkIsOneClearLine(t *testing.T) {
 		"no replicas named": {base, exitUsage, "dispatcher: neither --backends nor --endpoints-of is given; allowed: exactly one of them"},
 		"both": {with("--backends", "http://h", "--endpoints-of", "a/b"), exitUsage,
 			"dispatcher: --backends and --endpoints-of are both given; allowed: exactly one of them"},
-		"a bad URL":       {with("--backends", "http://h,h2"), exitUsage, `dispatcher: --backends: "h2" is not a base URL such as http://127.0.0.1:6001`},
-		"a bad service":   {with("--endpoints-of", "m"), exitUsage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
-		"a bad SLO":       {with("--backends", "http://h", "--slo", "2m"), exitUsage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},
-		"a bad queue":     {with("--backends", "http://h", "--max-queue", "0"), exitUsage, "dispatcher: --max-queue is 0; allowed: 1 to 100000"},
-		"a bad address":   {with("--backends", "http://h", "--listen", "5001"), exitUsage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
+		"a bad URL":     {with("--backends", "http://h,h2"), exitUsage, `dispatcher: --backends: "h2" is not a base URL such as http://127.0.0.1:6001`},
+		"a bad service": {with("--endpoints-of", "m"), exitUsage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
+		"a bad SLO":     {with("--backends", "http://h", "--slo", "2m"), exitUsage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},
+		"a bad queue":   {with("--backends", "http://h", "--max-queue", "0"), exitUsage, "dispatcher: --max-queue is 0; allowed: 1 to 100000"},
+		"a bad address": {with("--backends", "http://h", "--listen", "5001"), exitUsage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
+		"a bad OTLP endpoint": {with("--backends", "http://h", "--otlp-endpoint", "collector:4318"), exitUsage,
+			`dispatcher: --otlp-endpoint is "collector:4318"; allowed: http://host:4318 or the same with https`},
+		"an OTLP endpoint with a password": {with("--backends", "http://h", "--otlp-endpoint", "http://me:hidden@h"), exitUsage,
+			"dispatcher: --otlp-endpoint has a user; allowed: http://host:4318 or the same with https"},
+		"a bad sample ratio": {with("--backends", "http://h", "--trace-sample-ratio", "1.01"), exitUsage,
+			"dispatcher: --trace-sample-ratio is 1.01; allowed: 0 to 1"},
+		"a sample ratio that is no number": {with("--backends", "http://h", "--trace-sample-ratio", "NaN"), exitUsage,
+			"dispatcher: --trace-sample-ratio is NaN; allowed: 0 to 1"},
 		"a bad Redis URL": {[]string{"--redis", "http://:hidden@h", "--backends", "http://h"}, exitUsage, "dispatcher: --redis is not a Redis URL; allowed: redis://"},
 		"no cluster":      {with("--endpoints-of", "a/b", "--kubeconfig", "/nowhere"), exitUsage, `dispatcher: --endpoints-of "a/b", --kubeconfig "/nowhere": no cluster to ask: `},
 		"nobody at Redis": {with("--backends", "http://h", "--redis-wait", "100ms"), exitError, "dispatcher: redis at " + nobody + " can't be reached within 100ms: "},

@@ -12,21 +12,27 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"headroom.dev/apps/internal/classifier"
 	"headroom.dev/apps/internal/cpuquota"
+	"headroom.dev/apps/internal/imaging"
+	"headroom.dev/apps/internal/libjpeg"
 	"headroom.dev/apps/internal/model"
 	"headroom.dev/apps/internal/modelapi"
 	"headroom.dev/apps/internal/onnx"
+	"headroom.dev/apps/internal/picture"
 	"headroom.dev/apps/internal/serve"
+	"headroom.dev/apps/internal/tracing"
 )
 
-// warmUps is how often each slot runs before the server says that it is ready.
-// After the second run, the times of a small network no longer fall.
-const warmUps = 3
+// flushTraces is how long the end waits for the collector to take the last
+// spans.
+const flushTraces = 2 * time.Second
 
 // Exit codes.
 const (
@@ -36,17 +42,25 @@ const (
 )
 
 type options struct {
-	Model         string        `required:"" env:"MODEL" placeholder:"DIR" help:"Folder with model.yaml, the network and its labels."`
-	Listen        string        `env:"LISTEN" default:":6001" help:"Address for requests and probes, host:port."`
-	MetricsListen string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
-	OrtLib        string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
-	Slots         int           `env:"SLOTS" default:"0" help:"Pictures classified at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
-	MaxWaiting    int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
-	MaxBody       int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
-	MaxPixels     int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000. Decoding takes up to about 12 bytes of memory a pixel."`
-	Timeout       time.Duration `env:"TIMEOUT" default:"10s" help:"Longest that a request may take, also where its deadline is later or there is none, 1ms to 90s."`
-	DrainDelay    time.Duration `env:"DRAIN_DELAY" default:"2s" help:"After SIGTERM: time for others to see that this server is not ready, while it still serves, 0s to 5m."`
-	Drain         time.Duration `env:"DRAIN" default:"20s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	Model            string        `required:"" env:"MODEL" placeholder:"DIR" help:"Folder with model.yaml, the network and its labels."`
+	Listen           string        `env:"LISTEN" default:":6001" help:"Address for requests over HTTP and probes, host:port."`
+	GRPCListen       string        `name:"grpc-listen" env:"GRPC_LISTEN" default:":9000" help:"Address for the Open Inference Protocol over gRPC, host:port; empty for none."`
+	MetricsListen    string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
+	OrtLib           string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
+	Slots            int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
+	MaxBatch         int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
+	Calibration      time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement, 0s (none) to 1m."`
+	MaxWaiting       int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
+	MaxBody          int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
+	MaxBodyMemory    int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused."`
+	MaxPixels        int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000. Decoding takes up to about 12 bytes of memory a pixel."`
+	ReadTimeout      time.Duration `env:"READ_TIMEOUT" default:"10s" help:"Longest time for a request body to arrive, 1ms to 90s."`
+	DecodeTimeout    time.Duration `env:"DECODE_TIMEOUT" default:"5s" help:"Longest time to decode a picture, 1ms to 90s."`
+	Timeout          time.Duration `env:"TIMEOUT" default:"10s" help:"Longest that a request may take, also where its deadline is later or there is none, 1ms to 90s."`
+	DrainDelay       time.Duration `env:"DRAIN_DELAY" default:"2s" help:"After SIGTERM: time for others to see that this server is not ready, while it still serves, 0s to 5m."`
+	Drain            time.Duration `env:"DRAIN" default:"20s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	OTLPEndpoint     string        `name:"otlp-endpoint" env:"OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Base URL of an OpenTelemetry collector for traces, by OTLP over HTTP, such as http://host:4318. Default: requests aren't traced."`
+	TraceSampleRatio float64       `env:"TRACE_SAMPLE_RATIO" default:"1" help:"Share, 0 to 1, of requests to trace among those that arrive without a trace; those with one follow their parent."`
 }
 
 // Validate is called by kong.
@@ -56,8 +70,10 @@ func (o *options) Validate() error {
 		value, from, to int64
 	}{
 		{"--slots", int64(o.Slots), 0, 256},
+		{"--max-batch", int64(o.MaxBatch), 0, model.MaxBatch},
 		{"--max-waiting", int64(o.MaxWaiting), -1, 10000},
 		{"--max-body", o.MaxBody, 1024, 1 << 30},
+		{"--max-body-memory", o.MaxBodyMemory, 1 << 20, 1 << 40},
 		{"--max-pixels", o.MaxPixels, 1, 1_000_000_000},
 	}
 	for _, r := range ranges {
@@ -69,6 +85,9 @@ func (o *options) Validate() error {
 		flag            string
 		value, from, to time.Duration
 	}{
+		{"--calibration", o.Calibration, 0, time.Minute},
+		{"--read-timeout", o.ReadTimeout, time.Millisecond, 90 * time.Second},
+		{"--decode-timeout", o.DecodeTimeout, time.Millisecond, 90 * time.Second},
 		{"--timeout", o.Timeout, time.Millisecond, 90 * time.Second},
 		{"--drain-delay", o.DrainDelay, 0, 5 * time.Minute},
 		{"--drain", o.Drain, 0, 10 * time.Minute},
@@ -77,6 +96,17 @@ func (o *options) Validate() error {
 		if r.value < r.from || r.value > r.to {
 			return fmt.Errorf("%s is %v; allowed: %v to %v", r.flag, r.value, r.from, r.to)
 		}
+	}
+	if o.MaxBodyMemory < o.MaxBody {
+		return fmt.Errorf("--max-body-memory is %d; allowed: from --max-body, %d", o.MaxBodyMemory, o.MaxBody)
+	}
+	if o.OTLPEndpoint != "" {
+		if err := tracing.CheckEndpoint(o.OTLPEndpoint); err != nil {
+			return fmt.Errorf("--otlp-endpoint %w", err)
+		}
+	}
+	if err := tracing.CheckSampleRatio(o.TraceSampleRatio); err != nil {
+		return fmt.Errorf("--trace-sample-ratio %w", err)
 	}
 	return nil
 }
@@ -92,7 +122,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var o options
 	helped := false
 	parser, err := kong.New(&o, kong.Name("modelserver"),
-		kong.Description("Classifies pictures with one ONNX model: POST / on the request address."),
+		kong.Description("Classifies pictures with one ONNX model: POST / on the request address, and the Open Inference Protocol over REST and gRPC."),
 		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
 	if err != nil {
 		return fail(exitError, err)
@@ -120,10 +150,30 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	if err := serveModel(o, spec, labels, log); err != nil {
+	traces, err := tracing.Start(context.Background(), tracing.Config{
+		Service: "model-server", Version: version(), Endpoint: o.OTLPEndpoint, SampleRatio: o.TraceSampleRatio, Log: log,
+	})
+	if err != nil {
+		return fail(exitError, err)
+	}
+	err = serveModel(o, spec, labels, traces, log)
+	flushing, cancel := context.WithTimeout(context.Background(), flushTraces)
+	defer cancel()
+	if err := traces.Shutdown(flushing); err != nil {
+		log.Warn("the last traces are lost", "error", err.Error())
+	}
+	if err != nil {
 		return fail(exitError, err)
 	}
 	return exitOK
+}
+
+// version is the one that Go stamped on this program; empty where it did not.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
 }
 
 func findLibrary() (string, error) {
@@ -140,7 +190,7 @@ func findLibrary() (string, error) {
 
 // serveModel listens, loads the model, serves, and drains on SIGTERM or
 // SIGINT. A second signal ends the process at once.
-func serveModel(o options, spec model.Spec, labels []string, log *slog.Logger) error {
+func serveModel(o options, spec model.Spec, labels []string, traces *tracing.Tracing, log *slog.Logger) error {
 	signals, stopSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 
@@ -151,22 +201,20 @@ func serveModel(o options, spec model.Spec, labels []string, log *slog.Logger) e
 	if o.MaxWaiting < 0 {
 		o.MaxWaiting = 4 * o.Slots
 	}
+	metrics := modelapi.NewMetrics(version(), cores)
 	api := modelapi.New(modelapi.Config{
-		MaxBody: o.MaxBody, Timeout: o.Timeout, MaxWaiting: o.MaxWaiting, CPULimit: cores, Log: log,
+		Limits:  picture.Limits{Body: o.MaxBody, Memory: o.MaxBodyMemory, Time: o.ReadTimeout},
+		Timeout: o.Timeout, Version: version(), Metrics: metrics, Tracing: traces, Log: log,
 	})
-	requests, err := serve.Listen("request", o.Listen, api.Handler())
+	servers, err := listen(o, api, metrics)
 	if err != nil {
 		return err
-	}
-	metrics, err := serve.Listen("metrics", o.MetricsListen, api.MetricsHandler())
-	if err != nil {
-		return errors.Join(err, requests.Close())
 	}
 
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	loaded := make(chan error, 1)
-	go func() { loaded <- load(o, spec, labels, api, log) }()
+	go func() { loaded <- load(ctx, o, spec, labels, api, metrics, log) }()
 	go func() {
 		select {
 		case err := <-loaded:
@@ -186,7 +234,7 @@ func serveModel(o options, spec model.Spec, labels []string, log *slog.Logger) e
 		stop(nil)
 	}()
 
-	err = serve.Run(ctx, log, o.Drain, requests, metrics)
+	err = serve.Run(ctx, log, o.Drain, servers...)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -196,27 +244,49 @@ func serveModel(o options, spec model.Spec, labels []string, log *slog.Logger) e
 	return err
 }
 
-func load(o options, spec model.Spec, labels []string, api *modelapi.API, log *slog.Logger) error {
-	begin := time.Now()
+// listen opens the addresses, in the order in which they are to be closed.
+func listen(o options, api *modelapi.API, metrics *modelapi.Metrics) (servers []*serve.Server, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range servers {
+				err = errors.Join(err, s.Close())
+			}
+		}
+	}()
+	open := func(s *serve.Server, err error) error {
+		if err == nil {
+			servers = append(servers, s)
+		}
+		return err
+	}
+	if err := open(serve.Listen("request", o.Listen, api.Handler())); err != nil {
+		return servers, err
+	}
+	if o.GRPCListen != "" {
+		if err := open(serve.ListenGRPC("gRPC", o.GRPCListen, api.GRPC())); err != nil {
+			return servers, err
+		}
+	}
+	return servers, open(serve.Listen("metrics", o.MetricsListen, metrics.Handler()))
+}
+
+func load(ctx context.Context, o options, spec model.Spec, labels []string, api *modelapi.API, metrics *modelapi.Metrics, log *slog.Logger) error {
 	if err := onnx.Start(o.OrtLib); err != nil {
 		return err
 	}
-	m, err := model.Load(o.Model, spec, labels)
+	c, err := classifier.Load(ctx, o.Model, spec, labels, classifier.Config{
+		Slots: o.Slots, Waiting: o.MaxWaiting, MaxBatch: o.MaxBatch, Calibration: o.Calibration,
+		Limits: imaging.Limits{Pixels: o.MaxPixels, Time: o.DecodeTimeout}, Observer: metrics,
+	})
 	if err != nil {
 		return err
 	}
-	ready, err := m.NewSlots(o.Slots, o.MaxPixels, warmUps)
-	if err != nil {
-		return errors.Join(err, m.Close())
-	}
-	served := make([]modelapi.Slot, len(ready))
-	for i, slot := range ready {
-		served[i] = slot
-	}
-	took := time.Since(begin)
-	api.Ready(m.Name(), served, took)
-	log.Info("ready", "model", m.Name(), "version", spec.Version, "classes", m.Classes(), "slots", o.Slots,
-		"max_waiting", o.MaxWaiting, "load_seconds", took.Seconds(), "ort_lib", o.OrtLib)
+	report := c.Report()
+	api.Ready(c, o.Slots, report)
+	log.Info("ready", "model", c.Name(), "version", c.Version(), "input", c.Input().String(), "classes", c.Classes(),
+		"slots", o.Slots, "max_waiting", o.MaxWaiting, "max_batch", report.Batch, "batch_costs", report.Costs,
+		"load_seconds", report.Load.Seconds(), "warmup_seconds", report.WarmUp.Seconds(),
+		"libjpeg", libjpeg.Available, "ort_lib", o.OrtLib)
 	return nil
 }
 

@@ -80,16 +80,16 @@ func program(ctx context.Context, args ...string) *exec.Cmd {
 
 // server is a running model server.
 type server struct {
-	command           *exec.Cmd
-	requests, metrics string
-	stderr            chan string // what it wrote, once it has ended
+	command                 *exec.Cmd
+	requests, grpc, metrics string
+	stderr                  chan string // what it wrote, once it has ended
 }
 
 // start runs the program on free ports and waits until it listens.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	command := program(context.Background(), append([]string{
-		"--ort-lib", onnxtest.Library(t), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+		"--ort-lib", onnxtest.Library(t), "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
 	}, args...)...)
 	pipe, err := command.StderrPipe()
 	if err != nil {
@@ -101,7 +101,7 @@ func start(t *testing.T, args ...string) *server {
 	s := &server{command: command, stderr: make(chan string, 1)}
 	t.Cleanup(func() { _ = command.Process.Kill() })
 
-	addresses := make(chan [2]string, 2)
+	addresses := make(chan [2]string, 3)
 	go func() {
 		var all strings.Builder
 		lines := bufio.NewScanner(pipe)
@@ -109,21 +109,24 @@ func start(t *testing.T, args ...string) *server {
 			all.WriteString(lines.Text() + "\n")
 			var entry struct{ Msg, Server, Address string }
 			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
-				addresses <- [2]string{entry.Server, "http://" + entry.Address}
+				addresses <- [2]string{entry.Server, entry.Address}
 			}
 		}
 		close(addresses)
 		s.stderr <- all.String()
 	}()
-	for range 2 {
+	for range 3 {
 		address, ok := <-addresses
 		if !ok {
 			t.Fatalf("the server ended: %s", <-s.stderr)
 		}
-		if address[0] == "metrics" {
-			s.metrics = address[1]
-		} else {
-			s.requests = address[1]
+		switch address[0] {
+		case "metrics":
+			s.metrics = "http://" + address[1]
+		case "gRPC":
+			s.grpc = address[1]
+		default:
+			s.requests = "http://" + address[1]
 		}
 	}
 	return s
@@ -219,7 +222,7 @@ func TestServesAndDrains(t *testing.T) {
 	if _, err := writer.Write(body[:10]); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitInFlight(t)
+	s.awaitReceiving(t)
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -243,8 +246,8 @@ func TestServesAndDrains(t *testing.T) {
 	}
 }
 
-// awaitInFlight polls /metrics until a request is in flight.
-func (s *server) awaitInFlight(t *testing.T) {
+// awaitReceiving polls /metrics until a request's body is arriving.
+func (s *server) awaitReceiving(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -256,7 +259,7 @@ func (s *server) awaitInFlight(t *testing.T) {
 		if err := errors.Join(err, response.Body.Close()); err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(text), "\ninference_in_flight 1\n") {
+		if strings.Contains(string(text), "\ninference_receiving 1\n") {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -297,7 +300,7 @@ func TestWhatOutlastsTheDrainIsCutOff(t *testing.T) {
 	if _, err := writer.Write(greenPNG(t)[:10]); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitInFlight(t)
+	s.awaitReceiving(t)
 	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +346,7 @@ func TestBadInput(t *testing.T) {
 	}
 	otherSize := modelFolder(t)
 	write(t, filepath.Join(otherSize, "model.yaml"), strings.Replace(spec, "width: 8", "width: 9", 1))
-	library := []string{"--ort-lib", onnxtest.Library(t), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}
+	library := []string{"--ort-lib", onnxtest.Library(t), "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}
 	with := func(args ...string) []string { return append(library[:len(library):len(library)], args...) }
 
 	tests := []struct {
@@ -356,16 +359,22 @@ func TestBadInput(t *testing.T) {
 		{"an unknown flag", []string{"--models", "x"}, 2, `unknown flag --models, did you mean "--model"?`},
 		{"a number out of its range", []string{"--model", folder, "--slots", "257"}, 2, "--slots is 257; allowed: 0 to 256"},
 		{"a duration out of its range", []string{"--model", folder, "--timeout", "2m"}, 2, "--timeout is 2m0s; allowed: 1ms to 1m30s"},
+		{"a batch out of its range", []string{"--model", folder, "--max-batch", "65"}, 2, "--max-batch is 65; allowed: 0 to 64"},
+		{"too little memory for a body", []string{"--model", folder, "--max-body", "2097152", "--max-body-memory", "1048576"}, 2, "--max-body-memory is 1048576; allowed: from --max-body, 2097152"},
+		{"a collector that is none", []string{"--model", folder, "--otlp-endpoint", "collector:4318"}, 2, `--otlp-endpoint is "collector:4318"; allowed: http://host:4318 or the same with https`},
+		{"a share out of its range", []string{"--model", folder, "--trace-sample-ratio", "2"}, 2, "--trace-sample-ratio is 2; allowed: 0 to 1"},
 		{"a number that is none", []string{"--model", folder, "--max-body", "big"}, 2, `--max-body: expected a valid 64 bit int but got "big"`},
 		{"no such folder", []string{"--model", "/nowhere"}, 2, "open /nowhere/model.yaml: no such file or directory"},
 		{"a bad model.yaml", []string{"--model", broken}, 2, broken + `/model.yaml: output.kind: "logit" is not allowed; allowed: logits, softmax`},
 		{"no labels", []string{"--model", noLabels}, 2, "open " + noLabels + "/labels.txt: no such file or directory"},
 		{"no network", with("--model", noNetwork), 1, "model file missing: stat " + noNetwork + "/model.onnx: no such file or directory"},
 		{"a network of another size", with("--model", otherSize), 1, otherSize + `/model.onnx: input "input" is float32 [1,3,6,8]; model.yaml expects float32 [1,3,6,9]`},
-		{"no such library", []string{"--model", folder, "--ort-lib", "/nowhere.so", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, 1,
+		{"no such library", []string{"--model", folder, "--ort-lib", "/nowhere.so", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, 1,
 			"ONNX Runtime can't be loaded: stat /nowhere.so: no such file or directory"},
 		{"an address in use", with("--model", folder, "--listen", busy), 1,
 			`request server can't listen on "` + busy + `": listen tcp ` + busy + ": bind: address already in use"},
+		{"an address in use for gRPC", with("--model", folder, "--grpc-listen", busy), 1,
+			`gRPC server can't listen on "` + busy + `": listen tcp ` + busy + ": bind: address already in use"},
 		{"an address in use for the metrics", with("--model", folder, "--metrics-listen", busy), 1,
 			`metrics server can't listen on "` + busy + `": listen tcp ` + busy + ": bind: address already in use"},
 	}
@@ -397,7 +406,8 @@ func TestHelpTellsEveryFlag(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
 	for _, flag := range []string{
-		"model", "listen", "metrics-listen", "ort-lib", "slots", "max-waiting", "max-body", "max-pixels", "timeout", "drain-delay", "drain",
+		"model", "listen", "grpc-listen", "metrics-listen", "ort-lib", "slots", "max-batch", "calibration", "max-waiting", "max-body", "max-body-memory",
+		"max-pixels", "read-timeout", "decode-timeout", "timeout", "drain-delay", "drain", "otlp-endpoint", "trace-sample-ratio",
 	} {
 		environment := "$" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 		if help := strings.Join(strings.Fields(stdout.String()), " "); !strings.Contains(help, "--"+flag) || !strings.Contains(help, environment) {

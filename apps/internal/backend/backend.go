@@ -16,6 +16,7 @@ import (
 
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // DeadlineHeader tells the model server until when somebody waits, in Unix
@@ -70,7 +71,8 @@ type Answer struct {
 	Cause error
 }
 
-// Attempt sends r to the model server at url. It ends at the request's
+// Attempt sends r to the model server at url, as a part of the trace in ctx
+// where there is one. It ends at the request's
 // deadline, after the client's timeout, or with ctx, whichever is first.
 func (c *Client) Attempt(ctx context.Context, url string, r dispatch.Request) Answer {
 	parent := ctx
@@ -108,6 +110,7 @@ func (c *Client) post(ctx context.Context, url string, r dispatch.Request) (stat
 	request.Header.Set("Content-Type", "application/octet-stream")
 	request.Header.Set(reply.IDHeader, r.ID)
 	request.Header.Set(DeadlineHeader, strconv.FormatInt(r.Deadline.UnixMilli(), 10))
+	tracing.Inject(ctx, request.Header)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return 0, nil, err

@@ -14,6 +14,7 @@ import (
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchtest"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 func request() dispatch.Request {
@@ -90,6 +91,26 @@ func TestAttemptSendsThePictureItsIDAndItsDeadline(t *testing.T) {
 	want := dispatchtest.Served{ID: "id-1", Deadline: strconv.FormatInt(r.Deadline.UnixMilli(), 10), ContentType: "application/octet-stream", Picture: r.Picture}
 	if len(got) != 1 || fmt.Sprint(got[0]) != fmt.Sprint(want) {
 		t.Errorf("sent %+v, want %+v", got, want)
+	}
+}
+
+func TestAttemptSendsTheTraceOnWhereThereIsOne(t *testing.T) {
+	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for name, ctx := range map[string]context.Context{
+		traceparent: tracing.WithTraceParent(t.Context(), traceparent),
+		"":          t.Context(),
+	} {
+		got := make(chan http.Header, 1)
+		replica := dispatchtest.StartReplica(t, func(w http.ResponseWriter, r *http.Request) {
+			got <- r.Header
+			dispatchtest.Predict(w, r)
+		})
+		client := backend.New(1, 5*time.Second)
+		defer client.Close()
+		client.Attempt(ctx, replica.URL, request())
+		if header := <-got; header.Get(tracing.Header) != name || (name == "") != (len(header.Values(tracing.Header)) == 0) {
+			t.Errorf("sent %q, want %q", header.Values(tracing.Header), name)
+		}
 	}
 }
 

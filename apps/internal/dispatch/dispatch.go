@@ -31,6 +31,9 @@ type Request struct {
 	Ticket string
 	// Picture is the picture as it was sent.
 	Picture []byte
+	// TraceParent is the W3C traceparent of the trace that the request
+	// belongs to; empty for none. One from a queue may be malformed.
+	TraceParent string
 }
 
 // Result is the answer to a request: a status and a JSON body of the contract.

@@ -124,7 +124,11 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 // Handler answers GET /metrics.
 func (m *Metrics) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: 5 * time.Second}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		Timeout: 5 * time.Second,
+		// Exemplars exist in this format only; who scrapes asks for it.
+		EnableOpenMetrics: true,
+	}))
 	return mux
 }
 
@@ -140,9 +144,15 @@ func (m *Metrics) Forwarding() { m.forwarded.Inc() }
 // Forwarded records how long an attempt took.
 func (m *Metrics) Forwarded(took time.Duration) { m.backendDuration.Observe(took.Seconds()) }
 
-// Replied records how long a synchronous request took.
-func (m *Metrics) Replied(o Outcome, took time.Duration) {
-	m.requestDuration.WithLabelValues(string(o)).Observe(took.Seconds())
+// Replied records how long a synchronous request took. traceID, which may be
+// empty, names the trace that shows where the time went.
+func (m *Metrics) Replied(o Outcome, took time.Duration, traceID string) {
+	histogram := m.requestDuration.WithLabelValues(string(o))
+	if with, ok := histogram.(prometheus.ExemplarObserver); ok && traceID != "" {
+		with.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
+		return
+	}
+	histogram.Observe(took.Seconds())
 }
 
 // observed asks for gauges when they are scraped.

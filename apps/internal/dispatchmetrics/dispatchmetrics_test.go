@@ -133,6 +133,40 @@ func TestAnOldNumberIsNoNumber(t *testing.T) {
 	})
 }
 
+func TestTracesAreExemplarsForThoseWhoAskForOpenMetrics(t *testing.T) {
+	const traceID = "0af7651916cd43dd8448eb211c80319c"
+	m := New(stubFleet{}, fresh)
+	m.Replied(Answered, 42*time.Millisecond, traceID)
+	m.Replied(Failed, time.Second, "")
+	for name, test := range map[string]struct {
+		accept    string
+		exemplars int
+	}{
+		"whoever says nothing":        {"", 0},
+		"whoever asks for plain text": {"text/plain;version=0.0.4", 0},
+		"Prometheus":                  {"application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			r.Header.Set("Accept", test.accept)
+			w := httptest.NewRecorder()
+			m.Handler().ServeHTTP(w, r)
+			body := w.Body.String()
+			if n := strings.Count(body, "trace_id"); n != test.exemplars {
+				t.Errorf("%d exemplars, want %d", n, test.exemplars)
+			}
+			if want := `dispatcher_request_duration_seconds_bucket{outcome="answered",le="0.05"} 1 # {trace_id="` + traceID + `"} 0.042`; test.exemplars > 0 && !strings.Contains(body, want) {
+				t.Errorf("no line begins with %s", want)
+			}
+			for _, o := range []Outcome{Answered, Failed} {
+				if want := `dispatcher_request_duration_seconds_count{outcome="` + string(o) + `"} 1`; !strings.Contains(body, want+"\n") {
+					t.Errorf("no line %s", want)
+				}
+			}
+		})
+	}
+}
+
 func TestHandlerAnswersScrapes(t *testing.T) {
 	m := New(stubFleet{}, fresh)
 	m.Arrived()

@@ -14,18 +14,38 @@ import (
 	"image/png"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/draw"
 
 	"headroom.dev/apps/internal/imaging"
+	"headroom.dev/apps/internal/libjpeg"
 )
 
-const maxPixels = 25_000_000
+var limits = imaging.Limits{Pixels: 25_000_000, Time: 10 * time.Second}
+
+func stretch(width, height int) imaging.Geometry {
+	return imaging.Geometry{Width: width, Height: height, Resize: imaging.Stretch}
+}
+
+// newDecoder makes a decoder of pictures that will be as large as they come.
+func newDecoder(t testing.TB, geometry imaging.Geometry, limits imaging.Limits) *imaging.Decoder {
+	t.Helper()
+	d, err := imaging.NewDecoder(geometry, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+func upright(picture image.Image) imaging.Picture { return imaging.Picture{Image: picture} }
 
 // webpRed is a lossless WebP of 1×1 pixel of pure red: RIFF and VP8L headers,
 // then one-symbol prefix codes for green 0, red 255, blue 0, alpha 255.
@@ -94,11 +114,11 @@ func TestDecodeKnowsTheFormats(t *testing.T) {
 	}
 	for name, body := range tests {
 		t.Run(name, func(t *testing.T) {
-			picture, err := imaging.Decode(t.Context(), body, maxPixels)
+			picture, err := newDecoder(t, stretch(64, 64), limits).Decode(t.Context(), body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			pixels := imaging.NewScaler(1, 1, imaging.Stretch).Scale(picture)
+			pixels := imaging.NewScaler(stretch(1, 1)).Scale(picture)
 			if pixels[0] < 253 || pixels[1] > 2 || pixels[2] > 2 {
 				t.Errorf("red came out as %v", pixels)
 			}
@@ -129,8 +149,9 @@ func TestDecodeRefuses(t *testing.T) {
 		message  string
 	}{
 		{"text", []byte("hello"), false, "the body is not a picture in a known format; allowed: JPEG, PNG, GIF, WebP, BMP"},
-		{"a JPEG that is cut off in its header", photo[:20], false, "the picture can't be decoded: unexpected EOF"},
-		{"a JPEG that is cut off in its data", photo[:len(photo)-20], false, "the jpeg picture can't be decoded: invalid JPEG format: short Huffman data"},
+		{"a JPEG that is cut off in its header", photo[:20], false, either("the jpeg picture can't be decoded: Premature end of JPEG file", "the picture can't be decoded: unexpected EOF")},
+		{"a JPEG that is cut off in its data", photo[:len(photo)-20], false, either("the jpeg picture can't be decoded: Premature end of JPEG file",
+			"the jpeg picture can't be decoded: invalid JPEG format: short Huffman data")},
 		{"a PNG bomb", pngBomb(50_000, 50_000), true, "the png picture has 50000×50000 pixels; at most 25000000 in all and 65535 a side are accepted"},
 		{"a PNG whose pixels overflow 64 bits when multiplied carelessly", pngBomb(1<<31-1, 1<<31-1), false, "the picture can't be decoded: png: unsupported feature: dimension overflow"},
 		{"a GIF bomb of 34 bytes", gifBomb, true, "the gif picture has 65535×65535 pixels; at most 25000000 in all and 65535 a side are accepted"},
@@ -140,10 +161,106 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := imaging.Decode(t.Context(), test.body, maxPixels)
+			_, err := newDecoder(t, stretch(64, 64), limits).Decode(t.Context(), test.body)
 			var bad *imaging.Error
 			if !errors.As(err, &bad) || bad.TooLarge != test.tooLarge || bad.Message != test.message {
 				t.Errorf("got %#v, want %q, too large %v", err, test.message, test.tooLarge)
+			}
+		})
+	}
+}
+
+// either is what a build with libjpeg-turbo says, or one without.
+func either(with, without string) string {
+	if libjpeg.Available {
+		return with
+	}
+	return without
+}
+
+// turned is a JPEG, stored with EXIF's orientation.
+func turned(t testing.TB, orientation int) []byte {
+	t.Helper()
+	body, err := os.ReadFile(fmt.Sprintf("testdata/golden/exif-%d.jpg", orientation))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// A picture that takes too long is refused for that, whatever decodes it.
+func TestDecodeTakesNoLongerThanItMay(t *testing.T) {
+	tests := map[string][]byte{
+		"jpeg": encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, noise(2000, 1500), nil) }),
+		"png":  encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, noise(2000, 1500)) }),
+	}
+	for format, body := range tests {
+		t.Run(format, func(t *testing.T) {
+			decoder := newDecoder(t, stretch(64, 64), imaging.Limits{Pixels: limits.Pixels, Time: time.Millisecond})
+			_, err := decoder.Decode(t.Context(), body)
+			var bad *imaging.Error
+			want := "the " + format + " picture takes longer to decode than 1ms, the most that is accepted"
+			if !errors.As(err, &bad) || !bad.TooLarge || bad.Message != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+			// The decoder is of use afterwards.
+			small := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, solid(8, 8, color.White), nil) })
+			if _, err := newDecoder(t, stretch(64, 64), limits).Decode(t.Context(), small); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A context that ends while libjpeg-turbo works ends that work.
+func TestDecodeEndsWithItsContext(t *testing.T) {
+	body := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, noise(4000, 3000), &jpeg.Options{Quality: 95}) })
+	decoder := newDecoder(t, stretch(64, 64), limits)
+	begin := time.Now()
+	if _, err := decoder.Decode(t.Context(), body); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(begin)
+	ctx, cancel := context.WithTimeout(t.Context(), whole/10)
+	defer cancel()
+	begin = time.Now()
+	if _, err := decoder.Decode(ctx, body); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begin); took > whole/2 {
+		t.Errorf("it took %v after a tenth of the %v that the whole picture takes", took, whole)
+	}
+}
+
+// What a JPEG is reduced to while it is decoded must never be less than the
+// result needs, for any proportions, resize mode and orientation.
+func TestReducedDecodingLeavesEnoughPixels(t *testing.T) {
+	if !libjpeg.Available {
+		t.Skip("this build has no libjpeg-turbo")
+	}
+	tests := []struct {
+		name          string
+		geometry      imaging.Geometry
+		body          []byte
+		width, height int
+	}{
+		{"240×160 stretched to 30×30: 8 and 5.3 to 1, so a quarter", stretch(30, 30), turned(t, 1), 60, 40},
+		{"on its side, 160×240 are seen: 5.3 and 8 to 1", stretch(30, 30), turned(t, 6), 60, 40},
+		{"on its side to 20×60: 8 and 4 to 1", stretch(20, 60), turned(t, 6), 60, 40},
+		{"upright to 20×60: 12 and 2.7 to 1", stretch(20, 60), turned(t, 1), 120, 80},
+		{"letterbox to 24×24: the width counts, 10 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Letterbox}, turned(t, 1), 30, 20},
+		{"crop to 24×24: the height counts, 6.7 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Crop}, turned(t, 1), 60, 40},
+		{"crop after 41 for the shorter side: 3.9 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Crop, ShorterSide: 41}, turned(t, 1), 120, 80},
+		{"a larger result", stretch(300, 300), turned(t, 1), 240, 160},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			picture, err := newDecoder(t, test.geometry, limits).Decode(t.Context(), test.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := picture.Bounds().Size(); got != image.Pt(test.width, test.height) {
+				t.Errorf("decoded to %v, want %d×%d", got, test.width, test.height)
 			}
 		})
 	}
@@ -153,7 +270,7 @@ func TestDecodeStopsWhenNobodyWaits(t *testing.T) {
 	body := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, noise(300, 300)) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := imaging.Decode(ctx, body, maxPixels); !errors.Is(err, context.Canceled) {
+	if _, err := newDecoder(t, stretch(64, 64), limits).Decode(ctx, body); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -200,7 +317,7 @@ func TestStretchIsWhatXImageComputes(t *testing.T) {
 			t.Run(fmt.Sprint(name, " to ", size), func(t *testing.T) {
 				want := image.NewRGBA(image.Rectangle{Max: size})
 				draw.BiLinear.Scale(want, want.Bounds(), source, source.Bounds(), draw.Src, nil)
-				got := imaging.NewScaler(size.X, size.Y, imaging.Stretch).Scale(source)
+				got := imaging.NewScaler(stretch(size.X, size.Y)).Scale(upright(source))
 				for i := range size.X * size.Y {
 					for c := range 3 {
 						if g, w := int(got[3*i+c]), int(want.Pix[4*i+c]); g-w > 1 || w-g > 1 {
@@ -235,32 +352,42 @@ func TestGeometry(t *testing.T) {
 		name          string
 		resize        imaging.Resize
 		width, height int
+		shorter       int
+		pad           uint8
 		picture       image.Image
 		want          []uint8
 	}{
 		// The centres of the 2 targets lie at 1 and 3 of 4 source pixels, 2 wide: weights ⅛·(1,3,3,1) where all 4 are there,
 		// and (3,3,1)/7 at the edge: (3·0+3·40+1·80)/7 = 28.6, (1·40+3·80+3·120)/7 = 91.4.
-		{"stretch: 4 columns to 2", imaging.Stretch, 2, 1, columns(1, 0, 40, 80, 120), []uint8{29, 91}},
+		{"stretch: 4 columns to 2", imaging.Stretch, 2, 1, 0, 0, columns(1, 0, 40, 80, 120), []uint8{29, 91}},
 		// Twice as large: the centres lie at ¼, ¾, 1¼, 1¾: 0, (3·0+80)/4, (0+3·80)/4, 80.
-		{"stretch: 2 columns to 4", imaging.Stretch, 4, 1, columns(1, 0, 80), []uint8{0, 20, 60, 80}},
+		{"stretch: 2 columns to 4", imaging.Stretch, 4, 1, 0, 0, columns(1, 0, 80), []uint8{0, 20, 60, 80}},
 		// 6×2 covers 2×2 at factor 1; the centre is columns 2 and 3.
-		{"crop takes the centre", imaging.Crop, 2, 2, columns(2, 10, 20, 30, 40, 50, 60), []uint8{30, 40, 30, 40}},
+		{"crop takes the centre", imaging.Crop, 2, 2, 0, 0, columns(2, 10, 20, 30, 40, 50, 60), []uint8{30, 40, 30, 40}},
 		// 5 columns to 2 of a height that fits: offset 1½, so a target lies between two columns.
-		{"crop between columns", imaging.Crop, 2, 1, columns(1, 10, 20, 30, 40, 50), []uint8{25, 35}},
+		{"crop between columns", imaging.Crop, 2, 1, 0, 0, columns(1, 10, 20, 30, 40, 50), []uint8{25, 35}},
 		// 4×2 fits into 4×4 at factor 1; a black row above and below.
-		{"letterbox puts black around", imaging.Letterbox, 4, 4, columns(2, 10, 20, 30, 40), []uint8{
+		{"letterbox puts black around", imaging.Letterbox, 4, 4, 0, 0, columns(2, 10, 20, 30, 40), []uint8{
 			0, 0, 0, 0, 10, 20, 30, 40, 10, 20, 30, 40, 0, 0, 0, 0,
 		}},
-		{"letterbox of a tall picture", imaging.Letterbox, 3, 3, columns(3, 70), []uint8{0, 70, 0, 0, 70, 0, 0, 70, 0}},
+		{"letterbox of a tall picture", imaging.Letterbox, 3, 3, 0, 0, columns(3, 70), []uint8{0, 70, 0, 0, 70, 0, 0, 70, 0}},
+		// 8×8, the shorter side to 4, the middle 2: the centres lie at 3 and 5 of 8 source pixels, with the weights ⅛·(1,3,3,1):
+		// (1·0+3·10+3·30+1·50)/8 = 21.3, (1·30+3·50+3·70+1·0)/8 = 48.8.
+		{"crop with a shorter side", imaging.Crop, 2, 2, 4, 0, columns(8, 0, 0, 10, 30, 50, 70, 0, 0), []uint8{21, 49, 21, 49}},
+		{"letterbox with grey around", imaging.Letterbox, 4, 4, 0, 114, columns(2, 10, 20, 30, 40), []uint8{
+			114, 114, 114, 114, 10, 20, 30, 40, 10, 20, 30, 40, 114, 114, 114, 114,
+		}},
 		// 1×1000 into 2×2: the width is 1 pixel at least.
-		{"letterbox of a line", imaging.Letterbox, 2, 2, columns(1000, 70), []uint8{70, 0, 70, 0}},
+		{"letterbox of a line", imaging.Letterbox, 2, 2, 0, 0, columns(1000, 70), []uint8{70, 0, 70, 0}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			scaler := imaging.NewScaler(test.width, test.height, test.resize)
+			scaler := imaging.NewScaler(imaging.Geometry{
+				Width: test.width, Height: test.height, Resize: test.resize, ShorterSide: test.shorter, Pad: test.pad,
+			})
 			// What an earlier picture left behind must not show.
-			scaler.Scale(solid(test.width, test.height, color.White))
-			if got := greys(scaler.Scale(test.picture)); !slices.Equal(got, test.want) {
+			scaler.Scale(upright(solid(test.width, test.height, color.White)))
+			if got := greys(scaler.Scale(upright(test.picture))); !slices.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
@@ -279,7 +406,7 @@ func TestTransparencyIsPutOnWhite(t *testing.T) {
 	for name, picture := range map[string]image.Image{
 		"NRGBA": nrgba, "RGBA": rgba, "NRGBA64": deep, "Paletted": image.NewPaletted(nrgba.Bounds(), color.Palette{translucent}),
 	} {
-		if got := imaging.NewScaler(1, 1, imaging.Stretch).Scale(picture); !slices.Equal(got, want) {
+		if got := imaging.NewScaler(stretch(1, 1)).Scale(upright(picture)); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
@@ -287,11 +414,11 @@ func TestTransparencyIsPutOnWhite(t *testing.T) {
 
 // A picture of extreme proportions must not take memory by its longer side.
 func TestMemoryIsBoundedForAnyProportions(t *testing.T) {
-	scaler := imaging.NewScaler(224, 224, imaging.Stretch)
+	scaler := imaging.NewScaler(stretch(224, 224))
 	tall := image.NewGray(image.Rect(0, 0, 1, imaging.MaxSide))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	scaler.Scale(tall)
+	scaler.Scale(upright(tall))
 	runtime.ReadMemStats(&after)
 	// The taps hold about two float32 a source row; a whole intermediate picture would be 470 MB.
 	if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
@@ -303,26 +430,28 @@ func TestPack(t *testing.T) {
 	// Two pixels: (0, 100, 200) and (50, 150, 250).
 	rgb := []uint8{0, 100, 200, 50, 150, 250}
 	same := func(v float32) float32 { return v }
-	plain := imaging.NewTables(1, [3]float64{}, [3]float64{1, 1, 1}, same)
+	plain := imaging.NewTables(1, []float64{0, 0, 0}, []float64{1, 1, 1}, same)
 	// Channel c: (p·0.5 − mean[c]) / std[c].
-	normal := imaging.NewTables(0.5, [3]float64{10, 20, 30}, [3]float64{1, 2, 4}, same)
+	normal := imaging.NewTables(0.5, []float64{10, 20, 30}, []float64{1, 2, 4}, same)
 	tests := []struct {
 		name   string
-		tables *imaging.Tables[float32]
+		tables imaging.Tables[float32]
 		layout imaging.Layout
 		color  imaging.Color
 		want   []float32
 	}{
-		{"NCHW RGB", plain, imaging.NCHW, imaging.RGB, []float32{0, 50, 100, 150, 200, 250}},
-		{"NCHW BGR", plain, imaging.NCHW, imaging.BGR, []float32{200, 250, 100, 150, 0, 50}},
-		{"NHWC RGB", plain, imaging.NHWC, imaging.RGB, []float32{0, 100, 200, 50, 150, 250}},
-		{"NHWC BGR", plain, imaging.NHWC, imaging.BGR, []float32{200, 100, 0, 250, 150, 50}},
-		{"scale, mean and deviation", normal, imaging.NCHW, imaging.RGB, []float32{-10, 15, 15, 27.5, 17.5, 23.75}},
-		{"mean and deviation are in the tensor's order", normal, imaging.NCHW, imaging.BGR, []float32{90, 115, 15, 27.5, -7.5, -1.25}},
+		{"NCHW RGB", plain, imaging.NCHW, imaging.RGB24, []float32{0, 50, 100, 150, 200, 250}},
+		{"NCHW BGR", plain, imaging.NCHW, imaging.BGR24, []float32{200, 250, 100, 150, 0, 50}},
+		{"NHWC RGB", plain, imaging.NHWC, imaging.RGB24, []float32{0, 100, 200, 50, 150, 250}},
+		{"NHWC BGR", plain, imaging.NHWC, imaging.BGR24, []float32{200, 100, 0, 250, 150, 50}},
+		// 0.587·100 + 0.114·200 = 81.5 and 0.299·50 + 0.587·150 + 0.114·250 = 131.5, rounded.
+		{"one channel", plain[:1], imaging.NCHW, imaging.Gray, []float32{82, 132}},
+		{"scale, mean and deviation", normal, imaging.NCHW, imaging.RGB24, []float32{-10, 15, 15, 27.5, 17.5, 23.75}},
+		{"mean and deviation are in the tensor's order", normal, imaging.NCHW, imaging.BGR24, []float32{90, 115, 15, 27.5, -7.5, -1.25}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := make([]float32, len(rgb))
+			got := make([]float32, len(test.want))
 			imaging.Pack(got, rgb, test.tables, test.layout, test.color)
 			if !slices.EqualFunc(got, test.want, func(a, b float32) bool { return math.Abs(float64(a-b)) < 1e-5 }) {
 				t.Errorf("got %v, want %v", got, test.want)
@@ -337,13 +466,15 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encoded(f, func(b *bytes.Buffer) error { return png.Encode(b, red) }))
 	f.Add(encoded(f, func(b *bytes.Buffer) error { return gif.Encode(b, red, nil) }))
 	f.Add(encoded(f, func(b *bytes.Buffer) error { return bmp.Encode(b, red) }))
+	f.Add(turned(f, 6))
 	f.Add(webpRed)
 	f.Add(gifBomb)
+	decoder := newDecoder(f, stretch(8, 8), imaging.Limits{Pixels: 1 << 16, Time: time.Second})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		picture, err := imaging.Decode(t.Context(), body, 1<<16)
+		picture, err := decoder.Decode(t.Context(), body)
 		if err == nil {
 			for _, resize := range []imaging.Resize{imaging.Stretch, imaging.Crop, imaging.Letterbox} {
-				imaging.NewScaler(8, 8, resize).Scale(picture)
+				imaging.NewScaler(imaging.Geometry{Width: 8, Height: 8, Resize: resize}).Scale(picture)
 			}
 			return
 		}

@@ -5,11 +5,35 @@ import (
 	"image/color"
 )
 
-// rowReader gives a function that writes row y of picture (from 0) into dst as
-// R, G, B bytes. What is transparent is put on white.
-func rowReader(picture image.Image) func(y int, dst []uint8) {
+// rowReader reads a picture's rows as R, G, B bytes. What is transparent is put
+// on white.
+type rowReader struct {
+	rgb   *RGB // nil where the bytes have to be written
+	write func(y int, dst []uint8)
+}
+
+func newRowReader(picture image.Image) rowReader {
+	if p, ok := picture.(*RGB); ok {
+		return rowReader{rgb: p}
+	}
+	return rowReader{write: rowWriter(picture)}
+}
+
+// row is row y, from 0; it may be written into buffer.
+func (r rowReader) row(y int, buffer []uint8) []uint8 {
+	if r.rgb != nil {
+		return r.rgb.Pix[3*r.rgb.Width*y:][:3*r.rgb.Width]
+	}
+	r.write(y, buffer)
+	return buffer
+}
+
+// rowWriter gives a function that writes row y of picture into dst.
+func rowWriter(picture image.Image) func(y int, dst []uint8) {
 	bounds := picture.Bounds()
 	switch p := picture.(type) {
+	case *studio:
+		return p.row
 	case *image.YCbCr:
 		return func(y int, dst []uint8) { ycbcrRow(p, bounds.Min.Y+y, dst) }
 	case *image.Gray:
@@ -33,10 +57,7 @@ func rowReader(picture image.Image) func(y int, dst []uint8) {
 			row := p.Pix[y*p.Stride:][:4*bounds.Dx()]
 			for x := range bounds.Dx() {
 				s, d := row[4*x:4*x+4:4*x+4], dst[3*x:3*x+3:3*x+3]
-				a := uint32(s[3])
-				for c := range 3 {
-					d[c] = uint8((uint32(s[c])*a + 255*(255-a) + 127) / 255)
-				}
+				d[0], d[1], d[2] = overWhite(s[0], s[3]), overWhite(s[1], s[3]), overWhite(s[2], s[3])
 			}
 		}
 	case *image.Paletted:

@@ -1,23 +1,8 @@
 package imaging
 
 import (
-	"image"
 	"math"
-)
-
-// Resize says how a picture of another shape is brought to a model's shape.
-type Resize string
-
-// The ways of bringing a picture to a model's shape.
-const (
-	// Stretch scales width and height independently.
-	Stretch Resize = "stretch"
-	// Crop scales until the picture covers the model's shape and takes the
-	// centre.
-	Crop Resize = "crop"
-	// Letterbox scales until the picture fits into the model's shape, puts it
-	// in the centre and leaves the rest black.
-	Letterbox Resize = "letterbox"
+	"slices"
 )
 
 // Scaler scales pictures to one size. It keeps its buffers between calls and
@@ -28,143 +13,181 @@ const (
 // golang.org/x/image/draw call bilinear. Rows are scaled as they are read, so
 // that memory is bounded by the target's size and one source row, whatever
 // the picture's proportions.
+//
+// A pixel's three channels lie in one word, so that one multiplication weighs
+// all of them; see lanes.
 type Scaler struct {
-	width, height int
-	resize        Resize
+	geometry Geometry
 
-	pixels []uint8
-	sums   []float32
-	scaled []float32
-	row    []uint8
+	pixels        []uint8
+	sums          []lanes
+	scaled        []lanes
+	bytes         []uint8
+	row           []lanes
+	columns, rows axis
 }
 
-// keptRow is the longest row buffer, in bytes, that is kept between calls.
-const keptRow = 3 * 16384
+// lanes holds a number for red, green and blue, 21 bits each. A weight has 13
+// bits, and those of one target pixel add up to one = 2^13; so a weighted sum of
+// bytes is at most 255·2^13, and with the half for rounding stays below 2^21.
+type lanes uint64
 
-// NewScaler makes a Scaler to width×height pixels, both at least 1.
-func NewScaler(width, height int, resize Resize) *Scaler {
-	n := 3 * width * height
+const (
+	weightBits = 13
+	one        = 1 << weightBits
+	laneBits   = 21
+	eachLane   = 1 | 1<<laneBits | 1<<(2*laneBits)
+)
+
+func lanesOf(r, g, b uint8) lanes {
+	return lanes(r) | lanes(g)<<laneBits | lanes(b)<<(2*laneBits)
+}
+
+// rounded makes of three sums of weighted bytes three bytes.
+func (l lanes) rounded() lanes {
+	return (l + eachLane*(one/2)) >> weightBits & (eachLane * 0xff)
+}
+
+func (l lanes) rgb() (r, g, b uint8) {
+	return uint8(l), uint8(l >> laneBits), uint8(l >> (2 * laneBits))
+}
+
+// keptRow is the longest source row, in pixels, for which buffers are kept
+// between calls.
+const keptRow = 16384
+
+// NewScaler makes a Scaler.
+func NewScaler(geometry Geometry) *Scaler {
+	n := geometry.Width * geometry.Height
 	return &Scaler{
-		width: width, height: height, resize: resize,
-		pixels: make([]uint8, n), sums: make([]float32, n), scaled: make([]float32, 3*width),
+		geometry: geometry,
+		pixels:   make([]uint8, 3*n), sums: make([]lanes, n), scaled: make([]lanes, max(geometry.Width, geometry.Height)),
 	}
 }
 
-// Scale returns the scaled picture as R, G, B bytes, row by row. They are
-// valid until the next call.
-func (s *Scaler) Scale(picture image.Image) []uint8 {
-	from := picture.Bounds()
-	target := image.Rect(0, 0, s.width, s.height)
-	factorX := float64(from.Dx()) / float64(s.width)
-	factorY := float64(from.Dy()) / float64(s.height)
-	offsetX, offsetY := 0.0, 0.0
-	switch s.resize {
-	case Crop:
-		factor := min(factorX, factorY)
-		factorX, factorY = factor, factor
-		offsetX = (float64(from.Dx()) - factor*float64(s.width)) / 2
-		offsetY = (float64(from.Dy()) - factor*float64(s.height)) / 2
-	case Letterbox:
-		factor := max(factorX, factorY)
-		width := min(s.width, max(1, int(math.Round(float64(from.Dx())/factor))))
-		height := min(s.height, max(1, int(math.Round(float64(from.Dy())/factor))))
-		target = image.Rect(0, 0, width, height).Add(image.Pt((s.width-width)/2, (s.height-height)/2))
-		factorX = float64(from.Dx()) / float64(width)
-		factorY = float64(from.Dy()) / float64(height)
+// Scale returns the picture, upright and scaled, as R, G, B bytes, row by row.
+// They are valid until the next call.
+func (s *Scaler) Scale(picture Picture) []uint8 {
+	width, height := picture.Bounds().Dx(), picture.Bounds().Dy()
+	seen := s.geometry.place(width, height)
+	stored := seen
+	if picture.Orientation.sideways() {
+		seen = s.geometry.place(height, width)
+		stored = seen.turned()
 	}
+	size := stored.target.Size()
 
-	if target != image.Rect(0, 0, s.width, s.height) {
-		clear(s.pixels)
-	}
 	clear(s.sums)
-	columns := taps(target.Dx(), from.Dx(), factorX, offsetX)
-	rows := taps(target.Dy(), from.Dy(), factorY, offsetY)
-	row := s.rowBuffer(from.Dx())
-	scaled := s.scaled[:3*target.Dx()]
-	read := rowReader(picture)
+	s.columns.compute(size.X, width, stored.factorX, stored.offsetX)
+	s.rows.compute(size.Y, height, stored.factorY, stored.offsetY)
+	s.sum(picture, size.X)
 
-	first := 0
-	for y := rows[0].start; y < rows[len(rows)-1].end(); y++ {
-		for first < len(rows) && rows[first].end() <= y {
-			first++
-		}
-		read(y, row)
-		scaleRow(scaled, row, columns)
-		for i := first; i < len(rows) && rows[i].start <= y; i++ {
-			weight := rows[i].weights[y-rows[i].start]
-			sums := s.sums[i*len(scaled):][:len(scaled)]
-			for j, v := range scaled {
-				sums[j] += weight * v
-			}
+	if seen.target.Dx() < s.geometry.Width || seen.target.Dy() < s.geometry.Height {
+		for i := range s.pixels {
+			s.pixels[i] = s.geometry.Pad
 		}
 	}
-
-	for y := range target.Dy() {
-		sums := s.sums[y*len(scaled):][:len(scaled)]
-		pixels := s.pixels[3*((target.Min.Y+y)*s.width+target.Min.X):][:len(scaled)]
-		for j, v := range sums {
-			pixels[j] = uint8(min(max(v+0.5, 0), 255))
+	origin, right, down := picture.Orientation.index(size.X, size.Y, s.geometry.Width)
+	origin += seen.target.Min.Y*s.geometry.Width + seen.target.Min.X
+	for y := range size.Y {
+		to := 3 * (origin + y*down)
+		for _, sum := range s.sums[y*size.X:][:size.X] {
+			pixel := s.pixels[to:][:3]
+			pixel[0], pixel[1], pixel[2] = sum.rounded().rgb()
+			to += 3 * right
 		}
 	}
 	return s.pixels
 }
 
-func (s *Scaler) rowBuffer(width int) []uint8 {
-	if 3*width > keptRow {
-		return make([]uint8, 3*width)
+// sum adds every row of the picture to the target rows that take from it;
+// stride is the length of a target row.
+func (s *Scaler) sum(picture Picture, stride int) {
+	width := picture.Bounds().Dx()
+	if width > cap(s.row) || cap(s.row) > keptRow {
+		s.bytes, s.row = make([]uint8, 3*max(width, 1024)), make([]lanes, max(width, 1024))
 	}
-	if s.row == nil {
-		s.row = make([]uint8, keptRow)
+	bytes, row := s.bytes[:3*width], s.row[:width]
+	scaled := s.scaled[:stride]
+	read := newRowReader(picture.Image)
+	rows := s.rows.taps
+	first := 0
+	for y := rows[0].start; y < rows[len(rows)-1].end; y++ {
+		for first < len(rows) && rows[first].end <= y {
+			first++
+		}
+		widen(row, read.row(y, bytes))
+		scaleRow(scaled, row, &s.columns)
+		for i := first; i < len(rows) && rows[i].start <= y; i++ {
+			weight := lanes(s.rows.weights[rows[i].first+y-rows[i].start])
+			sums := s.sums[i*stride:][:len(scaled)]
+			for j, v := range scaled {
+				sums[j] += weight * v
+			}
+		}
 	}
-	return s.row[:3*width]
 }
 
-// tap is what one target pixel takes along one axis: source pixels from start
-// on, by weight. The weights add up to 1.
-type tap struct {
-	start   int
-	weights []float32
+func widen(dst []lanes, rgb []uint8) {
+	for i := range dst {
+		pixel := rgb[3*i:][:3]
+		dst[i] = lanesOf(pixel[0], pixel[1], pixel[2])
+	}
 }
 
-func (t tap) end() int { return t.start + len(t.weights) }
+// tap is what one target pixel takes along one axis: the source pixels from
+// start to end, with the axis' weights from first on.
+type tap struct{ start, end, first int }
 
-// taps computes the n target pixels of an axis from size source pixels.
-// Target pixel i is centred on offset + (i + ½)·factor in the source.
-func taps(n, size int, factor, offset float64) []tap {
+// axis holds the taps of one axis.
+type axis struct {
+	taps    []tap
+	weights []uint16
+}
+
+// keptWeights is the most weights that are kept between calls.
+const keptWeights = 1 << 16
+
+// compute makes the taps of n target pixels from size source pixels. Target
+// pixel i is centred on offset + (i + ½)·factor in the source.
+func (a *axis) compute(n, size int, factor, offset float64) {
+	if cap(a.weights) > keptWeights {
+		a.weights = nil
+	}
 	reach := max(factor, 1)
-	result := make([]tap, n)
-	weights := make([]float32, 0, n*(int(2*reach)+2))
-	for i := range result {
+	a.taps, a.weights = slices.Grow(a.taps[:0], n), slices.Grow(a.weights[:0], n*(int(2*reach)+2))
+	for i := range n {
 		centre := offset + (float64(i)+0.5)*factor
 		start := max(0, int(math.Floor(centre-reach)))
 		end := min(size, int(math.Ceil(centre+reach)))
 		start, end = min(start, size-1), max(end, 1)
+		a.taps = append(a.taps, tap{start, end, len(a.weights)})
 
-		from := len(weights)
+		triangle := func(j int) float64 { return max(0, 1-math.Abs(float64(j)+0.5-centre)/reach) }
 		total := 0.0
 		for j := start; j < end; j++ {
-			weight := max(0, 1-math.Abs(float64(j)+0.5-centre)/reach)
-			total += weight
-			weights = append(weights, float32(weight))
+			total += triangle(j)
 		}
-		own := weights[from:len(weights):len(weights)]
-		for j := range own {
-			own[j] /= float32(total)
+		// What is rounded is the sum so far: the weights add up to one exactly,
+		// and a filter of more taps than one has units takes every so manieth.
+		sum, before := 0.0, 0
+		for j := start; j < end; j++ {
+			sum += triangle(j)
+			upTo := int(math.Round(sum / total * one))
+			a.weights = append(a.weights, uint16(upTo-before))
+			before = upTo
 		}
-		result[i] = tap{start: start, weights: own}
 	}
-	return result
 }
 
-func scaleRow(dst []float32, row []uint8, columns []tap) {
-	for i, column := range columns {
-		pixels := row[3*column.start:][:3*len(column.weights)]
-		var r, g, b float32
-		for j, weight := range column.weights {
-			r += weight * float32(pixels[3*j])
-			g += weight * float32(pixels[3*j+1])
-			b += weight * float32(pixels[3*j+2])
+func scaleRow(dst, row []lanes, columns *axis) {
+	for i, column := range columns.taps {
+		weights := columns.weights[column.first:][:column.end-column.start]
+		pixels := row[column.start:][:len(weights)]
+		var sum lanes
+		for j, weight := range weights {
+			sum += lanes(weight) * pixels[j]
 		}
-		dst[3*i], dst[3*i+1], dst[3*i+2] = r, g, b
+		dst[i] = sum.rounded()
 	}
 }

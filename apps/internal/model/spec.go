@@ -29,6 +29,9 @@ const (
 	maxLabelsSize = 4 << 20
 )
 
+// maxInputSide is the longest side of a network's input, in pixels.
+const maxInputSide = 4096
+
 // Spec is what model.yaml says.
 type Spec struct {
 	// Name is the model's name in replies: 1 to 128 printable characters.
@@ -42,7 +45,8 @@ type Spec struct {
 	Output       Output
 }
 
-// Input is what the network reads.
+// Input says how a picture becomes what the network reads. What is empty or 0
+// and can be read from the network is: see Load.
 type Input struct {
 	// Name is the tensor's name.
 	Name   string
@@ -52,19 +56,30 @@ type Input struct {
 	Width, Height int
 	Color         imaging.Color
 	Resize        imaging.Resize
+	// ShorterSide is for the resize mode crop: the pixels to which the
+	// picture's shorter side is scaled, 1 to 8192; 0 for no more than needed.
+	ShorterSide int
+	// Pad is for the resize mode letterbox: the grey around the picture, 0
+	// (black) to 255 (white).
+	Pad int
+	// Orientation says whether EXIF's is applied.
+	Orientation Orientation
 	// A pixel value p (0..255) of channel c becomes (p·Scale − Mean[c]) /
-	// Std[c]; c counts in the tensor's order.
+	// Std[c]; c counts in the tensor's order. Empty for 0 and for 1.
 	Scale     float64
-	Mean, Std [3]float64
+	Mean, Std []float64
 }
 
-// Shape is the input tensor's shape for one picture.
-func (i Input) Shape() []int64 {
-	if i.Layout == imaging.NHWC {
-		return []int64{1, int64(i.Height), int64(i.Width), 3}
-	}
-	return []int64{1, 3, int64(i.Height), int64(i.Width)}
-}
+// Orientation says what becomes of the orientation that a camera wrote.
+type Orientation string
+
+// The ways to treat it.
+const (
+	// EXIF turns the picture as EXIF says.
+	EXIF Orientation = "exif"
+	// Stored takes the picture as it is stored.
+	Stored Orientation = "stored"
+)
 
 // Kind says what the network's output numbers are.
 type Kind string
@@ -79,9 +94,13 @@ const (
 
 // Output is what the network answers.
 type Output struct {
-	// Name is the tensor's name.
+	// Name is the tensor's name; it may be empty where there is one output.
 	Name string
 	Kind Kind
+	// A number q of a uint8 output means (q − ZeroPoint)·Scale. 0 for no scale
+	// given, which is 1/255.
+	Scale     float64
+	ZeroPoint int
 }
 
 // ReadSpec reads model.yaml from folder. The error names the file and, for
@@ -114,36 +133,44 @@ func parseSpec(data []byte) (Spec, []string) {
 	}
 
 	s := Spec{
-		File: "model.onnx",
-		Input: Input{
-			Type: onnx.Float32, Layout: imaging.NCHW, Color: imaging.RGB, Resize: imaging.Stretch,
-			Scale: 1, Std: [3]float64{1, 1, 1},
-		},
+		File:  "model.onnx",
+		Input: Input{Resize: imaging.Stretch, Orientation: EXIF, Scale: 1},
 	}
 	input := []field{
-		{"name", true, text(&s.Input.Name, isName)},
-		{"dtype", false, text(&s.Input.Type, oneOf(onnx.Float32, onnx.Float16))},
+		{"name", false, text(&s.Input.Name, isName)},
+		{"dtype", false, text(&s.Input.Type, oneOf(onnx.Float32, onnx.Float16, onnx.Uint8))},
 		{"layout", false, text(&s.Input.Layout, oneOf(imaging.NCHW, imaging.NHWC))},
-		{"width", true, integer(&s.Input.Width, 1, 4096)},
-		{"height", true, integer(&s.Input.Height, 1, 4096)},
-		{"color", false, text(&s.Input.Color, oneOf(imaging.RGB, imaging.BGR))},
+		{"width", false, integer(&s.Input.Width, 1, maxInputSide)},
+		{"height", false, integer(&s.Input.Height, 1, maxInputSide)},
+		{"color", false, text(&s.Input.Color, oneOf(imaging.RGB24, imaging.BGR24, imaging.Gray))},
 		{"resize", false, text(&s.Input.Resize, oneOf(imaging.Stretch, imaging.Crop, imaging.Letterbox))},
+		{"shorter_side", false, integer(&s.Input.ShorterSide, 1, 2*maxInputSide)},
+		{"pad", false, integer(&s.Input.Pad, 0, 255)},
+		{"orientation", false, text(&s.Input.Orientation, oneOf(EXIF, Stored))},
 		{"scale", false, number(&s.Input.Scale)},
-		{"mean", false, perChannel(&s.Input.Mean, math.Inf(-1), "a list of 3 finite numbers, one a channel")},
-		{"std", false, perChannel(&s.Input.Std, 0, "a list of 3 finite numbers above 0, one a channel")},
+		{"mean", false, perChannel(&s.Input.Mean, math.Inf(-1), "a list of 1 or 3 finite numbers, one a channel")},
+		{"std", false, perChannel(&s.Input.Std, 0, "a list of 1 or 3 finite numbers above 0, one a channel")},
 	}
 	output := []field{
-		{"name", true, text(&s.Output.Name, isName)},
+		{"name", false, text(&s.Output.Name, isName)},
 		{"kind", true, text(&s.Output.Kind, oneOf(Logits, Softmax))},
+		{"scale", false, number(&s.Output.Scale)},
+		{"zero_point", false, integer(&s.Output.ZeroPoint, 0, 255)},
 	}
 	problems := readMapping("", document.Content[0], []field{
 		{"name", true, text(&s.Name, isName)},
 		{"version", false, text(&s.Version, func(string) string { return "" })},
 		{"file", false, text(&s.File, isLocal)},
 		{"labels", false, text(&s.Labels, isLocal)},
-		{"input", true, func(path string, node *yaml.Node) []string { return readMapping(path, node, input) }},
+		{"input", false, func(path string, node *yaml.Node) []string { return readMapping(path, node, input) }},
 		{"output", true, func(path string, node *yaml.Node) []string { return readMapping(path, node, output) }},
 	})
+	if s.Input.ShorterSide != 0 && s.Input.Resize != imaging.Crop {
+		problems = append(problems, fmt.Sprintf("input.shorter_side: is for resize: %s; resize is %s", imaging.Crop, s.Input.Resize))
+	}
+	if s.Input.Pad != 0 && s.Input.Resize != imaging.Letterbox {
+		problems = append(problems, fmt.Sprintf("input.pad: is for resize: %s; resize is %s", imaging.Letterbox, s.Input.Resize))
+	}
 	return s, problems
 }
 

@@ -24,12 +24,16 @@ input:
   height: 240
   color: BGR
   resize: letterbox
+  pad: 114
+  orientation: stored
   scale: 0.5
   mean: [104, 117.5, 0]
   std: [1, 2, 0.225]
 output:
   name: softmaxout_1
   kind: softmax
+  scale: 0.00390625
+  zero_point: 3
 `
 
 func TestSpec(t *testing.T) {
@@ -37,10 +41,10 @@ func TestSpec(t *testing.T) {
 	want := Spec{
 		Name: "vehicles", Version: "1", File: "net.onnx", Labels: "labels.txt",
 		Input: Input{
-			Name: "data_0", Type: onnx.Float16, Layout: imaging.NHWC, Width: 320, Height: 240, Color: imaging.BGR, Resize: imaging.Letterbox,
-			Scale: 0.5, Mean: [3]float64{104, 117.5, 0}, Std: [3]float64{1, 2, 0.225},
+			Name: "data_0", Type: onnx.Float16, Layout: imaging.NHWC, Width: 320, Height: 240, Color: imaging.BGR24, Resize: imaging.Letterbox,
+			Pad: 114, Orientation: Stored, Scale: 0.5, Mean: []float64{104, 117.5, 0}, Std: []float64{1, 2, 0.225},
 		},
-		Output: Output{Name: "softmaxout_1", Kind: Softmax},
+		Output: Output{Name: "softmaxout_1", Kind: Softmax, Scale: 0.00390625, ZeroPoint: 3},
 	}
 	if len(problems) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %q,\nwant %+v", got, problems, want)
@@ -48,14 +52,11 @@ func TestSpec(t *testing.T) {
 }
 
 func TestSpecDefaults(t *testing.T) {
-	got, problems := parseSpec([]byte("name: m\ninput: {name: in, width: 8, height: 4}\noutput: {name: out, kind: logits}\n"))
+	got, problems := parseSpec([]byte("name: m\noutput: {kind: logits}\n"))
 	want := Spec{
 		Name: "m", File: "model.onnx",
-		Input: Input{
-			Name: "in", Type: onnx.Float32, Layout: imaging.NCHW, Width: 8, Height: 4, Color: imaging.RGB, Resize: imaging.Stretch,
-			Scale: 1, Std: [3]float64{1, 1, 1},
-		},
-		Output: Output{Name: "out", Kind: Logits},
+		Input:  Input{Resize: imaging.Stretch, Orientation: EXIF, Scale: 1},
+		Output: Output{Kind: Logits},
 	}
 	if len(problems) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %q,\nwant %+v", got, problems, want)
@@ -147,7 +148,7 @@ func FuzzSpec(f *testing.F) {
 				t.Errorf("a problem of more than one line: %q", problem)
 			}
 		}
-		if len(problems) == 0 && (spec.Name == "" || spec.Input.Width < 1 || spec.Input.Height < 1 || spec.Output.Kind == "") {
+		if len(problems) == 0 && (spec.Name == "" || spec.Input.Width < 0 || spec.Input.Scale == 0 || spec.Output.Kind == "") {
 			t.Errorf("accepted %+v", spec)
 		}
 	})

@@ -128,18 +128,19 @@ func number(into *float64) func(string, *yaml.Node) []string {
 	}
 }
 
-// perChannel reads three finite numbers above low.
-func perChannel(into *[3]float64, low float64, allowed string) func(string, *yaml.Node) []string {
+// perChannel reads one or three finite numbers above low.
+func perChannel(into *[]float64, low float64, allowed string) func(string, *yaml.Node) []string {
 	return func(path string, node *yaml.Node) []string {
-		if node.Kind != yaml.SequenceNode || len(node.Content) != len(into) {
+		if node.Kind != yaml.SequenceNode || len(node.Content) != 1 && len(node.Content) != 3 {
 			return []string{fmt.Sprintf("%s: must be %s", path, allowed)}
 		}
+		*into = make([]float64, len(node.Content))
 		for i, item := range node.Content {
 			v, ok := finite(item)
 			if !ok || v <= low {
 				return []string{fmt.Sprintf("%s: %q is not allowed; must be %s", path, item.Value, allowed)}
 			}
-			into[i] = v
+			(*into)[i] = v
 		}
 		return nil
 	}

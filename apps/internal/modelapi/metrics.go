@@ -2,10 +2,17 @@ package modelapi
 
 import (
 	"net/http"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"headroom.dev/apps/internal/classifier"
+	"headroom.dev/apps/internal/libjpeg"
 )
 
 // Outcomes of a request.
@@ -26,34 +33,69 @@ var latencyBuckets = []float64{
 	1, 1.25, 1.5, 2, 2.5, 3, 4, 5,
 }
 
-type metrics struct {
+// stageBuckets, in seconds: encoding takes microseconds, a large picture or a
+// queue hundreds of milliseconds.
+var stageBuckets = []float64{
+	.000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .010, .025, .050, .100, .200, .300, .400, .500, .750, 1, 2.5, 5,
+}
+
+// Metrics is what the model server tells of itself. It is the classifier's
+// Observer.
+type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
+	refusals *prometheus.CounterVec
 	latency  prometheus.Histogram
+	stages   map[classifier.Stage]prometheus.Observer
+	batch    prometheus.Histogram
 	inFlight prometheus.Gauge
+	reading  prometheus.Gauge
 	slots    prometheus.Gauge
 	ready    prometheus.Gauge
 	load     prometheus.Gauge
+	warmUp   prometheus.Gauge
+	model    *prometheus.GaugeVec
 }
 
-func newMetrics(cpuLimit func() float64) *metrics {
+// NewMetrics makes the metrics of a program of that version. cpuLimit returns
+// the CPU cores that the process may use.
+func NewMetrics(version string, cpuLimit func() float64) *Metrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 	}
-	m := &metrics{
+	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "inference_stage_seconds", Help: "Time by stage: queue, decode, preprocess, run (of the network, whatever its batch) or encode.", Buckets: stageBuckets,
+	}, []string{"stage"})
+	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "inference_requests_total", Help: "Requests by outcome: answered, refused or failed.",
 		}, []string{"outcome"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "inference_refused_total", Help: "Refused requests by reason.",
+		}, []string{"reason"}),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "inference_latency_seconds", Help: "Service time of answered requests, from having a slot to having the reply.", Buckets: latencyBuckets,
+			Name: "inference_latency_seconds", Help: "Service time of answered requests, without waiting for a turn.", Buckets: latencyBuckets,
+		}),
+		stages: map[classifier.Stage]prometheus.Observer{},
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "inference_batch_size", Help: "Pictures of one run of the network.", Buckets: []float64{1, 2, 4, 8, 16, 32, 64},
 		}),
 		inFlight: gauge("inference_in_flight", "Requests being served or waiting for a slot."),
-		slots:    gauge("inference_slots", "Requests that are served at the same time."),
+		reading:  gauge("inference_receiving", "Requests of which the body is still arriving."),
+		slots:    gauge("inference_slots", "Runs of the network at the same time."),
 		ready:    gauge("modelserver_ready", "1 when the model is loaded and warm, else 0."),
-		load:     gauge("modelserver_model_load_seconds", "Time from starting to load the model to having finished warming it up; 0 until then."),
+		load:     gauge("modelserver_model_load_seconds", "Time from starting to load the model to being ready, warm-up included; 0 until then."),
+		warmUp:   gauge("modelserver_model_warmup_seconds", "The part of it that warm-up runs and calibration took."),
+		model: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "modelserver_model_info", Help: "1, with the model that is served and the most pictures of one run.",
+		}, []string{"max_batch", "model", "version"}),
 	}
-	m.registry.MustRegister(m.requests, m.latency, m.inFlight, m.slots, m.ready, m.load,
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "modelserver_build_info", Help: "1, with what this program was built from and with.",
+	}, []string{"go_version", "libjpeg", "revision", "version"})
+	build.WithLabelValues(runtime.Version(), strconv.FormatBool(libjpeg.Available), revision(), version).Set(1)
+	m.registry.MustRegister(m.requests, m.refusals, m.latency, stages, m.batch, m.inFlight, m.reading, m.slots, m.ready, m.load, m.warmUp, m.model, build,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "modelserver_cpu_limit_cores", Help: "CPU cores that this replica may use: its cgroup's quota, or the machine's cores where there is none.",
 		}, cpuLimit),
@@ -61,12 +103,64 @@ func newMetrics(cpuLimit func() float64) *metrics {
 	for _, outcome := range []string{answered, refused, failed} {
 		m.requests.WithLabelValues(outcome)
 	}
+	for _, reason := range reasons {
+		m.refusals.WithLabelValues(reason)
+	}
+	for _, stage := range classifier.Stages {
+		m.stages[stage] = stages.WithLabelValues(string(stage))
+	}
 	return m
 }
 
-// MetricsHandler answers GET /metrics.
-func (a *API) MetricsHandler() http.Handler {
+// revision is the commit that the program was built from, where Go knows it.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return setting.Value
+		}
+	}
+	return ""
+}
+
+// Observe is the classifier's.
+func (m *Metrics) Observe(stage classifier.Stage, took time.Duration) {
+	m.stages[stage].Observe(took.Seconds())
+}
+
+// Batch is the classifier's.
+func (m *Metrics) Batch(pictures int) { m.batch.Observe(float64(pictures)) }
+
+// served observes the service time of an answered request, with the trace that
+// it belongs to as an exemplar where there is one.
+func (m *Metrics) served(took time.Duration, trace string) {
+	if exemplars, ok := m.latency.(prometheus.ExemplarObserver); ok && trace != "" {
+		exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": trace})
+		return
+	}
+	m.latency.Observe(took.Seconds())
+}
+
+// count counts a request that was answered with an HTTP status, and for reason
+// where that is a refusal.
+func (m *Metrics) count(status int, reason string) {
+	switch {
+	case status < 300:
+		m.requests.WithLabelValues(answered).Inc()
+	case status == http.StatusInternalServerError:
+		m.requests.WithLabelValues(failed).Inc()
+	default:
+		m.requests.WithLabelValues(refused).Inc()
+		m.refusals.WithLabelValues(reason).Inc()
+	}
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics.registry, promhttp.HandlerOpts{Registry: a.metrics.registry}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry, EnableOpenMetrics: true}))
 	return mux
 }

@@ -1,217 +1,251 @@
-// Package modelapi is the model server's HTTP interface: POST / classifies a
-// picture, GET /healthz and /readyz tell how the server is.
+// Package modelapi is the model server's interface: POST / classifies a
+// picture, /v2 and a gRPC service speak the Open Inference Protocol, GET
+// /healthz and /readyz tell how the server is.
 package modelapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
-	"headroom.dev/apps/internal/imaging"
+	"headroom.dev/apps/internal/classifier"
+	"headroom.dev/apps/internal/inference"
+	"headroom.dev/apps/internal/oip"
+	"headroom.dev/apps/internal/onnx"
 	"headroom.dev/apps/internal/picture"
 	"headroom.dev/apps/internal/reply"
-	"headroom.dev/apps/internal/slots"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // DeadlineHeader carries, as Unix time in milliseconds, the instant after
 // which nobody waits for the answer.
 const DeadlineHeader = "Headroom-Deadline"
 
+// PriorityHeader carries what goes first where requests wait: low, normal or
+// high.
+const PriorityHeader = "Headroom-Priority"
+
 // DefaultK is how many predictions a reply has when k is not given.
 const DefaultK = 5
 
-// Slot classifies one picture at a time; see model.Slot.
-type Slot interface {
-	Classify(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error)
+// Model answers requests; see classifier.Classifier.
+type Model interface {
+	Name() string
+	Version() string
+	Input() onnx.Tensor
+	Output() onnx.Tensor
+	Check(inference.Priority, time.Time) *inference.Refusal
+	Classify(ctx context.Context, priority inference.Priority, picture []byte, k int, dst []reply.Prediction) (classifier.Answer, error)
+	Infer(ctx context.Context, priority inference.Priority, rows int, input []byte) ([]byte, error)
 }
 
 // Config is what an API needs to know.
 type Config struct {
-	// MaxBody is the largest request body, in bytes.
-	MaxBody int64
+	// Limits are those of bodies.
+	Limits picture.Limits
 	// Timeout is the longest that a request may take, whatever its deadline.
 	Timeout time.Duration
-	// MaxWaiting is how many requests may wait for a slot.
-	MaxWaiting int
-	// CPULimit returns the CPU cores that the process may use.
-	CPULimit func() float64
-	Log      *slog.Logger
+	// Version is the program's.
+	Version string
+	Metrics *Metrics
+	Tracing *tracing.Tracing // nil for none
+	Log     *slog.Logger
 }
 
-// API is the HTTP interface. It starts not ready.
+// API is the interface. It starts not ready.
 type API struct {
 	config   Config
-	metrics  *metrics
+	metrics  *Metrics
 	engine   *gin.Engine
-	serving  atomic.Pointer[serving]
+	reader   *picture.Reader
+	scratch  sync.Pool
+	model    atomic.Pointer[Model]
 	draining atomic.Bool
 }
 
-// serving is what there is once a model is loaded.
-type serving struct {
-	model string
-	pool  *slots.Pool[Slot]
+// scratch is what an answer is put together in.
+type scratch struct {
+	predictions []reply.Prediction
+	text        []byte
 }
 
 // New makes an API.
 func New(config Config) *API {
-	a := &API{config: config, metrics: newMetrics(config.CPULimit), engine: reply.NewEngine(config.Log)}
+	a := &API{
+		config: config, metrics: config.Metrics, engine: reply.NewEngine(config.Log),
+		reader: picture.NewReader(config.Limits), scratch: sync.Pool{New: func() any { return new(scratch) }},
+	}
 	a.engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	a.engine.GET("/readyz", a.readyz)
-	a.engine.POST("/", a.count, a.classify)
+	a.engine.POST("/", a.post)
+	oip.Routes(a.engine.Group("/", a.countInfer), a.Protocol())
 	return a
 }
 
 // Handler answers requests to classify and probes.
 func (a *API) Handler() http.Handler { return a.engine }
 
-// Ready makes the API answer with the model of that name in the given slots.
-// load is the time that it took to load and warm up.
-func (a *API) Ready(model string, served []Slot, load time.Duration) {
-	a.serving.Store(&serving{model: model, pool: slots.NewPool(served, a.config.MaxWaiting)})
-	a.metrics.slots.Set(float64(len(served)))
-	a.metrics.load.Set(load.Seconds())
+// Ready makes the API answer with model.
+func (a *API) Ready(model Model, slots int, report classifier.Report) {
+	a.model.Store(&model)
+	a.metrics.slots.Set(float64(slots))
+	a.metrics.load.Set((report.Load + report.WarmUp).Seconds())
+	a.metrics.warmUp.Set(report.WarmUp.Seconds())
+	a.metrics.model.WithLabelValues(strconv.Itoa(report.Batch), model.Name(), model.Version()).Set(1)
 	if !a.draining.Load() {
 		a.metrics.ready.Set(1)
 	}
 }
 
-// Drain makes /readyz answer 503 from now on. Requests are still served: some
-// arrive until everyone knows.
+// Drain makes the API say that it is not ready from now on. Requests are still
+// served: some arrive until everyone knows.
 func (a *API) Drain() {
 	a.draining.Store(true)
 	a.metrics.ready.Set(0)
+}
+
+// loaded is the model, nil until there is one.
+func (a *API) loaded() Model {
+	if m := a.model.Load(); m != nil {
+		return *m
+	}
+	return nil
 }
 
 func (a *API) readyz(c *gin.Context) {
 	switch {
 	case a.draining.Load():
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, "the server is shutting down")
-	case a.serving.Load() == nil:
-		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, "the model is still being loaded")
+	case a.loaded() == nil:
+		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, notLoaded().message)
 	default:
 		c.String(http.StatusOK, "ok\n")
 	}
 }
 
-// count counts the request by its outcome, also when its handler panics.
-func (a *API) count(c *gin.Context) {
-	outcome := failed
-	defer func() { a.metrics.requests.WithLabelValues(outcome).Inc() }()
-	c.Next()
-	switch status := c.Writer.Status(); {
-	case status < 300:
-		outcome = answered
-	case status != http.StatusInternalServerError:
-		outcome = refused
+// post answers POST / and counts it, also when it panics.
+func (a *API) post(c *gin.Context) {
+	ctx, span := a.config.Tracing.SpanOf(tracing.Extract(c.Request.Context(), c.Request.Header), trace.SpanKindServer, time.Time{}, "classify")
+	defer span.End()
+	status, reason := http.StatusInternalServerError, ""
+	defer func() { a.metrics.count(status, reason) }()
+
+	s := a.scratch.Get().(*scratch)
+	defer a.scratch.Put(s)
+	id := c.GetHeader(reply.IDHeader)
+	if r, ok := a.classify(ctx, c, id, s); !ok {
+		if reply.CheckID(id) != nil {
+			id = ""
+		}
+		status, reason = r.status, r.reason
+		if span.IsRecording() {
+			span.SetAttributes(attribute.Int("http.response.status_code", r.status))
+			span.SetStatus(codes.Error, r.message)
+		}
+		reply.Fail(c, r.status, id, r.code, r.message)
+		return
 	}
+	status = http.StatusOK
+	c.Data(http.StatusOK, reply.ContentType, s.text)
 }
 
-func (a *API) classify(c *gin.Context) {
-	id := c.GetHeader(reply.IDHeader)
+// classify puts the answer together in s.text, or refuses.
+func (a *API) classify(ctx context.Context, c *gin.Context, id string, s *scratch) (r refusal, ok bool) {
 	if id != "" {
 		if err := reply.CheckID(id); err != nil {
-			reply.Fail(c, http.StatusBadRequest, "", reply.BadRequest, err.Error())
-			return
+			return badRequest(err), false
 		}
 	}
 	k, err := parseK(c.Query("k"))
 	if err != nil {
-		reply.Fail(c, http.StatusBadRequest, id, reply.BadRequest, err.Error())
-		return
+		return badRequest(err), false
 	}
-	ctx, cancel, err := a.withDeadline(c.Request)
+	deadline, err := parseDeadline(c.Request.Header)
 	if err != nil {
-		reply.Fail(c, http.StatusBadRequest, id, reply.BadRequest, err.Error())
-		return
+		return badRequest(err), false
 	}
+	priority, err := parsePriority(c.Request.Header)
+	if err != nil {
+		return badRequest(err), false
+	}
+	m := a.loaded()
+	if m == nil {
+		return notLoaded(), false
+	}
+	end := time.Now().Add(a.config.Timeout)
+	if !deadline.IsZero() && deadline.Before(end) {
+		end = deadline
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	s := a.serving.Load()
-	if s == nil {
-		reply.Fail(c, http.StatusServiceUnavailable, id, reply.NotReady, "the model is still being loaded")
-		return
+	refused := func(err error) (refusal, bool) {
+		r, ours := refusalOf(err)
+		if ours {
+			a.config.Log.Error("classification failed", "id", id, "error", err)
+		}
+		return r, false
 	}
-
-	// The place comes before the body: what is refused costs no memory.
-	if !s.pool.Enter() {
-		reply.Fail(c, http.StatusServiceUnavailable, id, reply.Overloaded,
-			fmt.Sprintf("%d requests are being served or waiting, the most that is accepted", s.pool.Capacity()))
-		return
+	if err := ctx.Err(); err != nil {
+		return refused(err)
 	}
-	defer s.pool.Leave()
+	// Before the body is read: what is refused costs no memory.
+	if notNow := m.Check(priority, end); notNow != nil {
+		return refused(notNow)
+	}
+	a.metrics.reading.Inc()
+	body, err := a.reader.Picture(c.Writer, c.Request)
+	a.metrics.reading.Dec()
+	if err != nil {
+		return refused(err)
+	}
+	defer body.Release()
 	a.metrics.inFlight.Inc()
 	defer a.metrics.inFlight.Dec()
-	if ctx.Err() != nil {
-		a.tooLate(c, id)
-		return
-	}
-	body, err := picture.FromRequest(c.Writer, c.Request, a.config.MaxBody)
-	if err != nil {
-		a.fail(c, id, err)
-		return
-	}
-	slot, err := s.pool.Get(ctx)
-	if err != nil {
-		a.tooLate(c, id)
-		return
-	}
-	defer s.pool.Put(slot)
 	begin := time.Now()
-	predictions, err := slot.Classify(ctx, body, k)
+	answer, err := m.Classify(ctx, priority, body.Picture, k, s.predictions[:0])
+	s.predictions = answer.Predictions
 	if err != nil {
-		a.fail(c, id, err)
-		return
+		return refused(err)
 	}
-	a.metrics.latency.Observe(time.Since(begin).Seconds())
-	reply.Succeed(c, reply.Reply{ID: id, Model: s.model, Predictions: predictions})
+	s.text = reply.Reply{ID: id, Model: m.Name(), Predictions: answer.Predictions}.Append(s.text[:0])
+	ended := time.Now()
+	a.metrics.Observe(classifier.Encode, ended.Sub(answer.Ran))
+	a.metrics.served(ended.Sub(begin)-answer.Waited, tracing.ExemplarTraceID(ctx))
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.Int("http.response.status_code", http.StatusOK),
+			attribute.Float64("headroom.queue_seconds", answer.Waited.Seconds()), attribute.String("headroom.model", m.Name()))
+	}
+	return refusal{}, true
 }
 
-func (a *API) fail(c *gin.Context, id string, err error) {
-	var noPicture *picture.Error
-	var bad *imaging.Error
-	switch {
-	case errors.As(err, &noPicture):
-		reply.Fail(c, noPicture.Status, id, reply.Code(noPicture.Code), noPicture.Message)
-	case errors.As(err, &bad) && bad.TooLarge:
-		reply.Fail(c, http.StatusRequestEntityTooLarge, id, reply.TooLarge, bad.Message)
-	case errors.As(err, &bad):
-		reply.Fail(c, http.StatusBadRequest, id, reply.BadImage, bad.Message)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		a.tooLate(c, id)
-	default:
-		a.config.Log.Error("classification failed", "id", id, "error", err)
-		reply.Fail(c, http.StatusInternalServerError, id, reply.Internal, "the model failed on this picture; the server's log says why")
+func parseDeadline(header http.Header) (time.Time, error) {
+	text := header.Get(DeadlineHeader)
+	if text == "" {
+		return time.Time{}, nil
 	}
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms < 0 {
+		return time.Time{}, fmt.Errorf("%s is %q; allowed: Unix time in milliseconds", DeadlineHeader, text)
+	}
+	return time.UnixMilli(ms), nil
 }
 
-// tooLate answers where the deadline has passed, or where the caller is gone
-// and nobody reads this.
-func (a *API) tooLate(c *gin.Context, id string) {
-	reply.Fail(c, http.StatusGatewayTimeout, id, reply.DeadlineExceeded, "the deadline passed before the picture was classified")
-}
-
-// withDeadline gives the request's context the end that its header and the
-// timeout set, whichever is first.
-func (a *API) withDeadline(r *http.Request) (context.Context, context.CancelFunc, error) {
-	end := time.Now().Add(a.config.Timeout)
-	if header := r.Header.Get(DeadlineHeader); header != "" {
-		ms, err := strconv.ParseInt(header, 10, 64)
-		if err != nil || ms < 0 {
-			return nil, nil, fmt.Errorf("%s is %q; allowed: Unix time in milliseconds", DeadlineHeader, header)
-		}
-		if deadline := time.UnixMilli(ms); deadline.Before(end) {
-			end = deadline
-		}
+func parsePriority(header http.Header) (inference.Priority, error) {
+	priority, err := inference.ParsePriority(header.Get(PriorityHeader))
+	if err != nil {
+		return priority, fmt.Errorf("%s: %w", PriorityHeader, err)
 	}
-	ctx, cancel := context.WithDeadline(r.Context(), end)
-	return ctx, cancel, nil
+	return priority, nil
 }
 
 func parseK(query string) (int, error) {

@@ -24,35 +24,79 @@ import (
 	commonmodel "github.com/prometheus/common/model"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"headroom.dev/apps/internal/classifier"
 	"headroom.dev/apps/internal/imaging"
+	"headroom.dev/apps/internal/inference"
 	"headroom.dev/apps/internal/modelapi"
+	"headroom.dev/apps/internal/onnx"
+	"headroom.dev/apps/internal/picture"
 	"headroom.dev/apps/internal/reply"
 )
 
-// slotFunc is a Slot that a test controls.
-type slotFunc func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error)
-
-func (f slotFunc) Classify(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error) {
-	return f(ctx, picture, k)
+// fake is a Model that a test controls.
+type fake struct {
+	classify func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error)
+	infer    func(ctx context.Context, rows int, input []byte) ([]byte, error)
+	check    *inference.Refusal
+	version  string
+	priority inference.Priority // the last request's
 }
+
+func (f *fake) Name() string    { return "vehicles" }
+func (f *fake) Version() string { return f.version }
+
+func (f *fake) Input() onnx.Tensor {
+	return onnx.Tensor{Name: "input", Type: onnx.Float32, Shape: []int64{1, 1, 1, 2}}
+}
+
+func (f *fake) Output() onnx.Tensor {
+	return onnx.Tensor{Name: "output", Type: onnx.Uint8, Shape: []int64{1, 3}}
+}
+
+func (f *fake) Check(inference.Priority, time.Time) *inference.Refusal { return f.check }
+
+func (f *fake) Classify(ctx context.Context, priority inference.Priority, picture []byte, k int, dst []reply.Prediction) (classifier.Answer, error) {
+	f.priority = priority
+	predictions, err := f.classify(ctx, picture, k)
+	return classifier.Answer{Predictions: append(dst, predictions...), Ran: time.Now(), Waited: time.Millisecond}, err
+}
+
+func (f *fake) Infer(ctx context.Context, priority inference.Priority, rows int, input []byte) ([]byte, error) {
+	f.priority = priority
+	return f.infer(ctx, rows, input)
+}
+
+type classifyFunc = func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error)
 
 func bus(context.Context, []byte, int) ([]reply.Prediction, error) {
 	return []reply.Prediction{{Class: 3, Label: "bus", Probability: 0.9}}, nil
 }
 
-func newAPI() *modelapi.API {
-	return modelapi.New(modelapi.Config{
-		MaxBody: 1024, Timeout: 10 * time.Second, MaxWaiting: 1,
-		CPULimit: func() float64 { return 1.5 }, Log: slog.New(slog.DiscardHandler),
-	})
+// server is an API and its metrics.
+type server struct {
+	*modelapi.API
+	metrics *modelapi.Metrics
 }
 
-// apiWith is ready, with one slot.
-func apiWith(slot slotFunc) *modelapi.API {
+func newAPI() server {
+	metrics := modelapi.NewMetrics("1.2.3", func() float64 { return 1.5 })
+	return server{modelapi.New(modelapi.Config{
+		Limits:  picture.Limits{Body: 1024, Memory: 1 << 20, Time: time.Second},
+		Timeout: 10 * time.Second, Version: "1.2.3", Metrics: metrics, Log: slog.New(slog.DiscardHandler),
+	}), metrics}
+}
+
+var report = classifier.Report{Load: time.Second, WarmUp: 500 * time.Millisecond, Batch: 4}
+
+// apiOf is ready with a model.
+func apiOf(model *fake) server {
 	a := newAPI()
-	a.Ready("vehicles", []modelapi.Slot{slot}, 1500*time.Millisecond)
+	a.Ready(model, 2, report)
 	return a
 }
+
+// apiWith is ready to classify.
+func apiWith(classify classifyFunc) server { return apiOf(&fake{classify: classify}) }
 
 func request(path string, headers ...string) *http.Request {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader("the bytes of a picture"))
@@ -62,7 +106,7 @@ func request(path string, headers ...string) *http.Request {
 	return r
 }
 
-func do(a *modelapi.API, r *http.Request) *httptest.ResponseRecorder {
+func do(a server, r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	a.Handler().ServeHTTP(w, r)
 	return w
@@ -84,10 +128,10 @@ func validate(t *testing.T, schema, body string) {
 }
 
 // families reads what /metrics says.
-func families(t *testing.T, a *modelapi.API) map[string]*dto.MetricFamily {
+func families(t *testing.T, a server) map[string]*dto.MetricFamily {
 	t.Helper()
 	w := httptest.NewRecorder()
-	a.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	a.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	parser := expfmt.NewTextParser(commonmodel.UTF8Validation)
 	result, err := parser.TextToMetricFamilies(w.Body)
 	if err != nil {
@@ -96,7 +140,7 @@ func families(t *testing.T, a *modelapi.API) map[string]*dto.MetricFamily {
 	return result
 }
 
-func value(t *testing.T, a *modelapi.API, name string, label ...string) float64 {
+func value(t *testing.T, a server, name string, label ...string) float64 {
 	t.Helper()
 	family := families(t, a)[name]
 	for _, m := range family.GetMetric() {
@@ -112,7 +156,7 @@ func value(t *testing.T, a *modelapi.API, name string, label ...string) float64 
 	return 0
 }
 
-func outcomes(t *testing.T, a *modelapi.API) string {
+func outcomes(t *testing.T, a server) string {
 	t.Helper()
 	const name = "inference_requests_total"
 	return fmt.Sprintf("%v answered, %v refused, %v failed",
@@ -161,6 +205,8 @@ func TestRefusalsFollowTheContract(t *testing.T) {
 		{"k is a word", request("/?k=five"), nil, 400, reply.BadRequest, "refused"},
 		{"an id with a line break", request("/", "X-Request-Id", "a\nb"), nil, 400, reply.BadRequest, "refused"},
 		{"a deadline that is no number", request("/", "Headroom-Deadline", "soon"), nil, 400, reply.BadRequest, "refused"},
+		{"a priority that is none", request("/", "Headroom-Priority", "urgent"), nil, 400, reply.BadRequest, "refused"},
+		{"no place in the queue", request("/"), &inference.Refusal{Reason: inference.Displaced, Message: "displaced"}, 503, reply.Overloaded, "refused"},
 		{"a deadline that has passed", request("/", "Headroom-Deadline", past), nil, 504, reply.DeadlineExceeded, "refused"},
 		{"a type that is not accepted", request("/", "Content-Type", "text/html"), nil, 415, reply.UnsupportedMediaType, "refused"},
 		{"a body that is too large", httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(make([]byte, 1025))), nil, 413, reply.TooLarge, "refused"},
@@ -189,6 +235,15 @@ func TestRefusalsFollowTheContract(t *testing.T) {
 			if got := value(t, a, "inference_requests_total", "outcome", test.outcome); got != 1 {
 				t.Errorf("counted as %s", outcomes(t, a))
 			}
+			reason := string(test.code)
+			if test.err != nil && test.code == reply.Overloaded {
+				reason = "displaced"
+			}
+			if test.outcome == "refused" {
+				if got := value(t, a, "inference_refused_total", "reason", reason); got != 1 {
+					t.Errorf("%v refused for %s", got, reason)
+				}
+			}
 			if got := value(t, a, "inference_in_flight"); got != 0 {
 				t.Errorf("%v in flight afterwards", got)
 			}
@@ -196,7 +251,7 @@ func TestRefusalsFollowTheContract(t *testing.T) {
 	}
 }
 
-func TestAPanicIsCountedAndLeavesTheSlotUsable(t *testing.T) {
+func TestAPanicIsCountedAndTheNextIsServed(t *testing.T) {
 	first := true
 	a := apiWith(func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error) {
 		if first {
@@ -216,49 +271,36 @@ func TestAPanicIsCountedAndLeavesTheSlotUsable(t *testing.T) {
 	}
 }
 
-// One slot, one place to wait: the third request is refused at once, and the
-// second one is when its deadline comes, not later.
-func TestOverloadAndDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		a := apiWith(func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error) {
-			<-release
-			return bus(ctx, picture, k)
-		})
-		begin := time.Now()
-		first, second := make(chan *httptest.ResponseRecorder, 1), make(chan *httptest.ResponseRecorder, 1)
-		go func() { first <- do(a, request("/")) }()
-		synctest.Wait()
-		go func() {
-			deadline := time.Now().Add(300 * time.Millisecond).UnixMilli()
-			second <- do(a, request("/", "Headroom-Deadline", strconv.FormatInt(deadline, 10)))
-		}()
-		synctest.Wait()
-		if got := value(t, a, "inference_in_flight"); got != 2 {
-			t.Errorf("%v in flight", got)
-		}
+// What the model would refuse is refused before the body is read.
+func TestOverloadIsRefusedBeforeTheBodyIsRead(t *testing.T) {
+	a := apiOf(&fake{check: &inference.Refusal{Reason: inference.Full, Message: "8 requests wait already, the most that may"}})
+	r := request("/", "X-Request-Id", "r-3")
+	r.Body = io.NopCloser(readFunc(func([]byte) (int, error) {
+		t.Error("the body is read")
+		return 0, io.EOF
+	}))
+	w := do(a, r)
+	const want = `{"id":"r-3","error":{"code":"overloaded","message":"8 requests wait already, the most that may"}}`
+	if w.Code != 503 || w.Body.String() != want || w.Header().Get("Retry-After") != "1" {
+		t.Errorf("got %d %s, Retry-After %q", w.Code, w.Body, w.Header().Get("Retry-After"))
+	}
+	if got := value(t, a, "inference_refused_total", "reason", "full"); got != 1 {
+		t.Errorf("%v refused as full", got)
+	}
+}
 
-		third := do(a, request("/", "X-Request-Id", "r-3"))
-		const want = `{"id":"r-3","error":{"code":"overloaded","message":"2 requests are being served or waiting, the most that is accepted"}}`
-		if third.Code != 503 || third.Body.String() != want || third.Header().Get("Retry-After") == "" {
-			t.Errorf("got %d %s, Retry-After %q", third.Code, third.Body, third.Header().Get("Retry-After"))
-		}
-		if waited := time.Since(begin); waited != 0 {
-			t.Errorf("the refusal took %v", waited)
-		}
+type readFunc func([]byte) (int, error)
 
-		late := <-second
-		if waited := time.Since(begin); late.Code != 504 || waited != 300*time.Millisecond {
-			t.Errorf("got %d %s after %v", late.Code, late.Body, waited)
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestPriorityReachesTheModel(t *testing.T) {
+	model := &fake{classify: bus}
+	a := apiOf(model)
+	for header, want := range map[string]inference.Priority{"": inference.Normal, "high": inference.High, "Low": inference.Low} {
+		if w := do(a, request("/", "Headroom-Priority", header)); w.Code != 200 || model.priority != want {
+			t.Errorf("%q: got %d, priority %d", header, w.Code, model.priority)
 		}
-		close(release)
-		if w := <-first; w.Code != 200 {
-			t.Errorf("got %d %s", w.Code, w.Body)
-		}
-		if got := outcomes(t, a); got != "1 answered, 2 refused, 0 failed" {
-			t.Error(got)
-		}
-	})
+	}
 }
 
 func TestTheTimeoutBoundsALaterDeadline(t *testing.T) {
@@ -276,32 +318,6 @@ func TestTheTimeoutBoundsALaterDeadline(t *testing.T) {
 	})
 }
 
-func TestWhoIsGoneDoesNotWaitForASlot(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		a := apiWith(func(ctx context.Context, picture []byte, k int) ([]reply.Prediction, error) {
-			<-release
-			return bus(ctx, picture, k)
-		})
-		go do(a, request("/"))
-		synctest.Wait()
-		ctx, leave := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			do(a, request("/").WithContext(ctx))
-			close(ended)
-		}()
-		synctest.Wait()
-		leave()
-		<-ended
-		if got := value(t, a, "inference_in_flight"); got != 1 {
-			t.Errorf("%v in flight", got)
-		}
-		close(release)
-		synctest.Wait()
-	})
-}
-
 func TestReadiness(t *testing.T) {
 	a := newAPI()
 	get := func(path string) int { return do(a, httptest.NewRequest(http.MethodGet, path, nil)).Code }
@@ -316,7 +332,7 @@ func TestReadiness(t *testing.T) {
 		}
 	}
 	check("before the model is loaded", 200, 503, 503, 0)
-	a.Ready("vehicles", []modelapi.Slot{slotFunc(bus)}, 1500*time.Millisecond)
+	a.Ready(&fake{classify: bus}, 2, report)
 	check("with the model", 200, 200, 200, 1)
 	a.Drain()
 	check("while draining, what still comes is served", 200, 503, 200, 0)
@@ -372,14 +388,14 @@ func TestMetricsFollowTheContract(t *testing.T) {
 			t.Errorf("%s has the labels %v, want %v", want.Name, labels, want.Labels)
 		}
 	}
-	for name, want := range map[string]float64{"inference_slots": 1, "modelserver_cpu_limit_cores": 1.5, "modelserver_model_load_seconds": 1.5} {
+	for name, want := range map[string]float64{"inference_slots": 2, "modelserver_cpu_limit_cores": 1.5, "modelserver_model_load_seconds": 1.5, "modelserver_model_warmup_seconds": 0.5} {
 		if got := value(t, a, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
 
 	w := httptest.NewRecorder()
-	a.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	a.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	problems, err := promlint.New(io.Reader(w.Body)).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("promlint: %v, %v", problems, err)
@@ -398,7 +414,7 @@ func TestRequestContract(t *testing.T) {
 	if err := json.Unmarshal(data, &contract); err != nil {
 		t.Fatal(err)
 	}
-	if contract.Paths.ModelServer != "/" || contract.Headers["deadline"].Name != modelapi.DeadlineHeader || contract.Headers["request_id"].Name != reply.IDHeader {
+	if contract.Paths.ModelServer != "/" || contract.Headers["deadline"].Name != modelapi.DeadlineHeader || contract.Headers["priority"].Name != modelapi.PriorityHeader || contract.Headers["request_id"].Name != reply.IDHeader {
 		t.Errorf("the contract says %+v", contract)
 	}
 }

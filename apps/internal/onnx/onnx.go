@@ -1,5 +1,5 @@
 // Package onnx runs a network of one input and one output with ONNX Runtime.
-// It is the only package that touches C.
+// It is the only package that touches it.
 package onnx
 
 import (
@@ -7,13 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"unsafe"
 
-	"github.com/x448/float16"
 	ort "github.com/yalue/onnxruntime_go"
 )
 
@@ -71,12 +68,27 @@ type DataType string
 const (
 	Float32 DataType = "float32"
 	Float16 DataType = "float16"
+	Uint8   DataType = "uint8"
 )
+
+// Size is the bytes of one element, 0 for a type that this package does not
+// move.
+func (d DataType) Size() int {
+	switch d {
+	case Float32:
+		return 4
+	case Float16:
+		return 2
+	case Uint8:
+		return 1
+	}
+	return 0
+}
 
 // Tensor describes an input or an output of a network.
 type Tensor struct {
 	Name string
-	// Type is Float32 or Float16, or ONNX Runtime's name of another type.
+	// Type is Float32, Float16 or Uint8, or ONNX Runtime's name of another type.
 	Type DataType
 	// Shape has -1 for a dimension that is open.
 	Shape []int64
@@ -87,12 +99,11 @@ func (t Tensor) Holds(shape []int64) bool {
 	return slices.EqualFunc(t.Shape, shape, func(own, other int64) bool { return own == other || own < 0 })
 }
 
-// Single is t for one picture: with 1 as its first dimension, where that was
-// open.
-func (t Tensor) Single() Tensor {
+// Rows is t with n as its first dimension.
+func (t Tensor) Rows(n int) Tensor {
 	t.Shape = slices.Clone(t.Shape)
-	if len(t.Shape) > 0 && t.Shape[0] < 0 {
-		t.Shape[0] = 1
+	if len(t.Shape) > 0 {
+		t.Shape[0] = int64(n)
 	}
 	return t
 }
@@ -138,6 +149,8 @@ func tensors(infos []ort.InputOutputInfo) []Tensor {
 				kind = Float32
 			case ort.TensorElementDataTypeFloat16:
 				kind = Float16
+			case ort.TensorElementDataTypeUint8:
+				kind = Uint8
 			default:
 				kind = DataType(strings.ToLower(strings.TrimPrefix(info.DataType.String(), "ONNX_TENSOR_ELEMENT_DATA_TYPE_")))
 			}
@@ -147,27 +160,26 @@ func tensors(infos []ort.InputOutputInfo) []Tensor {
 	return result
 }
 
-// Session is a loaded network. Its Runs may work at the same time.
+// Session is a loaded network. Its Runners may work at the same time.
 type Session struct {
-	session       *ort.DynamicAdvancedSession
-	input, output Tensor
+	session *ort.DynamicAdvancedSession
 }
 
-// Open loads the network in the file at path for runs from input to output,
-// whose types are Float32 or Float16 and whose shapes have no open dimension.
-// Every run works on one thread, the caller's: small networks get more done on
-// a machine's cores side by side than one after the other on all of them.
-func Open(path string, input, output Tensor) (*Session, error) {
+// Open loads the network in the file at path for runs from the input to the
+// output of these names. Every run works on one thread, the caller's: small
+// networks get more done on a machine's cores side by side than one after the
+// other on all of them.
+func Open(path, input, output string) (*Session, error) {
 	options, err := sessionOptions()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = options.Destroy() }()
-	session, err := ort.NewDynamicAdvancedSession(path, []string{input.Name}, []string{output.Name}, options)
+	session, err := ort.NewDynamicAdvancedSession(path, []string{input}, []string{output}, options)
 	if err != nil {
 		return nil, fmt.Errorf("%s can't be loaded: %w", path, oneLine(err))
 	}
-	return &Session{session: session, input: input, output: output}, nil
+	return &Session{session: session}, nil
 }
 
 func sessionOptions() (*ort.SessionOptions, error) {
@@ -192,106 +204,8 @@ func sessionOptions() (*ort.SessionOptions, error) {
 	return options, nil
 }
 
-// Close frees the network. Its Runs must have been closed.
+// Close frees the network. Its Runners must have been closed.
 func (s *Session) Close() error { return s.session.Destroy() }
-
-// Run is a place to run a session in: an input tensor and an output tensor,
-// used again and again. It is not for concurrent use.
-type Run struct {
-	session *ort.DynamicAdvancedSession
-	in, out *buffer
-	inputs  []ort.Value
-	outputs []ort.Value
-	result  []float32
-}
-
-// NewRun makes a Run.
-func (s *Session) NewRun() (*Run, error) {
-	in, err := newBuffer(s.input)
-	if err != nil {
-		return nil, err
-	}
-	out, err := newBuffer(s.output)
-	if err != nil {
-		in.close()
-		return nil, err
-	}
-	return &Run{
-		session: s.session, in: in, out: out,
-		inputs: []ort.Value{in.value}, outputs: []ort.Value{out.value},
-		result: make([]float32, max(len(out.singles), len(out.halves))),
-	}, nil
-}
-
-// Singles is the input tensor to write to, nil unless it is Float32.
-func (r *Run) Singles() []float32 { return r.in.singles }
-
-// Halves is the input tensor to write to, as the bits of IEEE 754 halves, nil
-// unless it is Float16.
-func (r *Run) Halves() []uint16 { return r.in.halves }
-
-// Do runs the network on the input tensor and returns the output tensor's
-// elements, valid until the next call.
-func (r *Run) Do() ([]float32, error) {
-	if err := r.session.Run(r.inputs, r.outputs); err != nil {
-		return nil, oneLine(err)
-	}
-	copy(r.result, r.out.singles)
-	for i, half := range r.out.halves {
-		r.result[i] = float16.Frombits(half).Float32()
-	}
-	return r.result, nil
-}
-
-// Close frees the tensors.
-func (r *Run) Close() {
-	r.in.close()
-	r.out.close()
-}
-
-// buffer is a tensor over Go memory, which is pinned for as long as C knows it.
-type buffer struct {
-	value   ort.Value
-	singles []float32
-	halves  []uint16
-	pinner  runtime.Pinner
-}
-
-func newBuffer(t Tensor) (*buffer, error) {
-	shape := ort.NewShape(t.Shape...)
-	n := shape.FlattenedSize()
-	if n < 1 {
-		return nil, fmt.Errorf("tensor %q has no elements: %v", t.Name, t)
-	}
-	b := &buffer{}
-	var err error
-	switch t.Type {
-	case Float32:
-		b.singles = make([]float32, n)
-		b.pinner.Pin(&b.singles[0])
-		b.value, err = ort.NewTensor(shape, b.singles)
-	case Float16:
-		b.halves = make([]uint16, n)
-		b.pinner.Pin(&b.halves[0])
-		bytes := unsafe.Slice((*byte)(unsafe.Pointer(&b.halves[0])), 2*n)
-		b.value, err = ort.NewCustomDataTensor(shape, bytes, ort.TensorElementDataTypeFloat16)
-	default:
-		return nil, fmt.Errorf("tensor %q is %v; only %s and %s are supported", t.Name, t, Float32, Float16)
-	}
-	if err != nil {
-		b.pinner.Unpin()
-		return nil, fmt.Errorf("tensor %q: %w", t.Name, err)
-	}
-	return b, nil
-}
-
-func (b *buffer) close() {
-	_ = b.value.Destroy()
-	b.pinner.Unpin()
-}
-
-// Half is v as the bits of the nearest IEEE 754 half.
-func Half(v float32) uint16 { return float16.Fromfloat32(v).Bits() }
 
 // oneLine keeps an error of ONNX Runtime, which may span lines, on one.
 func oneLine(err error) error {

@@ -1,30 +1,44 @@
 // Package onnxtest writes small networks for tests, as ONNX files of which
 // every byte comes from here. A network answers with the mean of each of its
-// input's three channels, so a test can work the answer out by hand: a red
+// input's channels, so a test can work the answer out by hand: a red
 // picture has its highest value in the red channel.
 package onnxtest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"os"
+	"strconv"
 	"testing"
 )
 
 // Element types of ONNX's TensorProto.DataType.
 const (
 	Float32 = 1
+	Uint8   = 2
 	Int64   = 7
 	Float16 = 10
 )
 
 // Network is what can vary.
 type Network struct {
-	// Type of input and output: Float32 (the default) or Float16.
+	// Type of input and output: Float32 (the default), Float16 or Uint8.
 	Type uint64
 	// NHWC: the input is [1,H,W,3], else [1,3,H,W].
 	NHWC bool
-	// Open leaves the batch dimension of input and output open.
+	// Channels of the input, and so classes of the output: 3 when it is 0.
+	Channels uint64
+	// Batch is the first dimension of input and output: 1 when it is 0.
+	Batch uint64
+	// Open leaves that dimension open.
 	Open bool
+	// OpenSize leaves the input's height and width open.
+	OpenSize bool
+	// OpenClasses leaves the output's classes, and so the input's channels, open.
+	OpenClasses bool
+	// Work is how many nodes there are before the mean that take time and
+	// change nothing.
+	Work int
 	// Height and Width of the input.
 	Height, Width uint64
 	// Flat: the output is [1,3], else [1,3,1,1] (or [1,1,1,3] for NHWC).
@@ -49,38 +63,53 @@ func (n Network) bytes() []byte {
 	if n.Type == 0 {
 		n.Type = Float32
 	}
-	input := []uint64{1, 3, n.Height, n.Width}
-	output := []uint64{1, 3, 1, 1}
-	axes := []uint64{2, 3}
+	n.Channels, n.Batch = cmp.Or(n.Channels, 3), cmp.Or(n.Batch, 1)
+	input, axes := []dim{n.batch(), {n: n.Channels, open: n.OpenClasses}, {n: n.Height, open: n.OpenSize}, {n: n.Width, open: n.OpenSize}}, []uint64{2, 3}
+	classes := dim{n: n.Channels, open: n.OpenClasses}
+	output := []dim{n.batch(), classes, {n: 1}, {n: 1}}
 	if n.NHWC {
-		input = []uint64{1, n.Height, n.Width, 3}
-		output = []uint64{1, 1, 1, 3}
-		axes = []uint64{1, 2}
+		input, axes = []dim{input[0], input[2], input[3], input[1]}, []uint64{1, 2}
+		output = []dim{n.batch(), {n: 1}, {n: 1}, classes}
 	}
 	keep := uint64(1)
 	if n.Flat {
 		keep = 0
-		output = []uint64{1, 3}
+		output = []dim{n.batch(), classes}
 	}
 
-	mean := "output"
-	if n.Softmax || n.SecondInput {
-		mean = "mean"
-	}
+	// Every step names what it reads and what it makes.
+	last := "input"
 	var graph message
-	graph.message(1, node("ReduceMean", []string{"input"}, mean, attribute("axes", axes...), attribute("keepdims", keep)))
-	switch {
-	case n.Softmax:
-		graph.message(1, node("Softmax", []string{mean}, "output"))
-	case n.SecondInput:
-		graph.message(1, node("Add", []string{mean, "bias"}, "output"))
+	step := func(kind string, attributes ...message) {
+		made := last + "."
+		graph.message(1, node(kind, []string{last}, made, attributes...))
+		last = made
+	}
+	if n.Type == Uint8 { // of which ONNX Runtime takes no mean
+		step("Cast", attribute("to", Float32))
+	}
+	for range n.Work {
+		step("Neg")
+		step("Neg")
+	}
+	step("ReduceMean", attribute("axes", axes...), attribute("keepdims", keep))
+	if n.Softmax {
+		step("Softmax")
+	}
+	if n.Type == Uint8 {
+		step("Cast", attribute("to", Uint8))
+	}
+	if n.SecondInput {
+		graph.message(1, node("Add", []string{last, "bias"}, "output"))
+	} else {
+		graph.message(1, node("Identity", []string{last}, "output"))
 	}
 	graph.text(2, "channel-means")
-	graph.message(11, value("input", n.Type, input, n.Open))
+	graph.message(11, value("input", n.Type, input))
 	if n.SecondInput {
-		graph.message(11, value("bias", n.Type, output, n.Open))
+		graph.message(11, value("bias", n.Type, output))
 	}
-	graph.message(12, value("output", n.Type, output, n.Open))
+	graph.message(12, value("output", n.Type, output))
 
 	var opset message
 	opset.text(1, "")
@@ -122,16 +151,24 @@ func attribute(name string, values ...uint64) message {
 	return m
 }
 
-func value(name string, kind uint64, dims []uint64, open bool) message {
+// dim is one dimension of a shape.
+type dim struct {
+	n    uint64
+	open bool
+}
+
+func (n Network) batch() dim { return dim{n: n.Batch, open: n.Open} }
+
+func value(name string, kind uint64, dims []dim) message {
 	var shape message
 	for i, d := range dims {
-		var dim message
-		if i == 0 && open {
-			dim.text(2, "N")
+		var one message
+		if d.open {
+			one.text(2, "open"+strconv.Itoa(i))
 		} else {
-			dim.number(1, d)
+			one.number(1, d.n)
 		}
-		shape.message(1, dim)
+		shape.message(1, one)
 	}
 	var tensor, kindOf, m message
 	tensor.number(1, kind)

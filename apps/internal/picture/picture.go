@@ -13,7 +13,10 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"headroom.dev/apps/internal/reply"
@@ -22,13 +25,9 @@ import (
 // Field is the multipart field and the JSON key that holds the picture.
 const Field = "image"
 
-// ReadTimeout bounds the reading of a whole body, so that a slow sender can't
-// hold a connection and its buffer.
-const ReadTimeout = 15 * time.Second
-
 // Error is a request that holds no usable picture.
 type Error struct {
-	// Status is the HTTP status to answer with: 400, 413 or 415.
+	// Status is the HTTP status to answer with: 400, 408, 413, 415 or 503.
 	Status int
 	// Code is the contract's error code for it.
 	Code string
@@ -38,43 +37,130 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// FromRequest reads the picture out of r, whose body may have at most limit
-// bytes, whatever its form. Every error is an *Error.
-func FromRequest(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength > limit {
-		return nil, tooLarge(limit)
+// HTTPStatus is Status.
+func (e *Error) HTTPStatus() int { return e.Status }
+
+// Limits bound what bodies may cost.
+type Limits struct {
+	// Body is the most bytes of one body.
+	Body int64
+	// Memory is the most bytes that all bodies together may take at a time.
+	// What has not arrived takes none, whatever its sender announced.
+	Memory int64
+	// Time is the longest that one body may take to arrive, so that a slow
+	// sender can't hold a connection and its buffer.
+	Time time.Duration
+}
+
+// Reader reads the bodies of requests within limits. It is for concurrent use.
+type Reader struct {
+	limits Limits
+	used   atomic.Int64
+	bodies sync.Pool
+}
+
+// NewReader makes a Reader.
+func NewReader(limits Limits) *Reader { return &Reader{limits: limits} }
+
+// Body is what was read. Its memory is used again once it is released.
+type Body struct {
+	// Picture is the picture, or for Raw the body.
+	Picture []byte
+
+	reader *Reader
+	buffer []byte
+	// reserved is what the body counts against the memory of all.
+	reserved int64
+}
+
+// The buffer that a body begins with, and the largest that is kept for another,
+// in bytes.
+const (
+	firstBuffer = 64 << 10
+	keptBuffer  = 1 << 20
+)
+
+func (r *Reader) body() (*Body, error) {
+	b, ok := r.bodies.Get().(*Body)
+	if !ok {
+		b = &Body{reader: r}
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return nil, unsupported("Content-Encoding %q is not supported; send the body as it is", encoding)
+	return b, b.reserve(int64(cap(b.buffer)))
+}
+
+// reserve counts n more bytes, or refuses.
+func (b *Body) reserve(n int64) error {
+	b.reserved += n
+	if b.reader.used.Add(n) > b.reader.limits.Memory {
+		return &Error{
+			Status: http.StatusServiceUnavailable, Code: string(reply.Overloaded),
+			Message: fmt.Sprintf("the bodies of the requests being read take %d bytes, the most that is accepted", b.reader.limits.Memory),
+		}
 	}
-	mediaType, params, err := contentType(r)
+	return nil
+}
+
+// Release gives the body's memory back. Picture must not be used afterwards.
+func (b *Body) Release() {
+	b.reader.used.Add(-b.reserved)
+	b.reserved, b.Picture = 0, nil
+	if cap(b.buffer) > keptBuffer {
+		b.buffer = nil
+	}
+	b.reader.bodies.Put(b)
+}
+
+// Picture reads the picture out of a request, in any of the forms. Every error
+// is an *Error; without one the Body has to be released.
+func (r *Reader) Picture(w http.ResponseWriter, request *http.Request) (*Body, error) {
+	mediaType, params, err := contentType(request)
 	if err != nil {
 		return nil, err
 	}
+	return r.read(w, request, func(b *Body) (err error) {
+		switch mediaType {
+		case "multipart/form-data":
+			err = b.fromForm(request.Body, params["boundary"])
+		case "application/json":
+			err = b.fromJSON(request.Body, request.ContentLength)
+		default:
+			err = b.readAll(request.Body, request.ContentLength)
+		}
+		if err == nil && len(b.Picture) == 0 {
+			err = bad("the picture is empty")
+		}
+		return err
+	})
+}
 
+// Raw reads a body as it is. Every error is an *Error; without one the Body has
+// to be released.
+func (r *Reader) Raw(w http.ResponseWriter, request *http.Request) (*Body, error) {
+	return r.read(w, request, func(b *Body) error { return b.readAll(request.Body, request.ContentLength) })
+}
+
+func (r *Reader) read(w http.ResponseWriter, request *http.Request, into func(*Body) error) (*Body, error) {
+	if request.ContentLength > r.limits.Body {
+		return nil, r.tooLarge()
+	}
+	if encoding := request.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return nil, unsupported("Content-Encoding %q is not supported; send the body as it is", encoding)
+	}
 	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(ReadTimeout)) == nil {
+	if control.SetReadDeadline(time.Now().Add(r.limits.Time)) == nil {
 		// Without this the deadline would end the handler's context later.
 		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, limit)
-
-	var body []byte
-	switch mediaType {
-	case "multipart/form-data":
-		body, err = fromForm(r.Body, params["boundary"], limit)
-	case "application/json":
-		body, err = fromJSON(r.Body, r.ContentLength, limit)
-	default:
-		body, err = readAll(r.Body, r.ContentLength, limit)
+	request.Body = http.MaxBytesReader(w, request.Body, r.limits.Body)
+	b, err := r.body()
+	if err == nil {
+		err = into(b)
 	}
 	if err != nil {
+		b.Release()
 		return nil, err
 	}
-	if len(body) == 0 {
-		return nil, bad("the picture is empty")
-	}
-	return body, nil
+	return b, nil
 }
 
 func contentType(r *http.Request) (mediaType string, params map[string]string, err error) {
@@ -98,26 +184,36 @@ func contentType(r *http.Request) (mediaType string, params map[string]string, e
 	return "", nil, unsupported("Content-Type %q is not supported; allowed: image/*, application/octet-stream, multipart/form-data, application/json, or none", mediaType)
 }
 
-func fromForm(body io.Reader, boundary string, limit int64) ([]byte, error) {
+func (b *Body) fromForm(body io.Reader, boundary string) error {
 	reader := multipart.NewReader(body, boundary)
 	for {
 		part, err := reader.NextPart()
 		if errors.Is(err, io.EOF) {
-			return nil, bad("the form has no field %q with the picture", Field)
+			return bad("the form has no field %q with the picture", Field)
 		}
 		if err != nil {
-			return nil, readError(err, limit)
+			return b.reader.readError(err)
 		}
 		if part.FormName() == Field {
-			return readAll(part, -1, limit)
+			return b.readAll(part, -1)
 		}
 	}
 }
 
-func fromJSON(body io.Reader, size, limit int64) ([]byte, error) {
-	text, err := readAll(body, size, limit)
-	if err != nil {
-		return nil, err
+// maxDepth is how deep the JSON form may be nested; the contract's is 1 deep.
+const maxDepth = 8
+
+func (b *Body) fromJSON(body io.Reader, size int64) error {
+	if err := b.readAll(body, size); err != nil {
+		return err
+	}
+	text := b.Picture
+	if deeper(text, maxDepth) {
+		return bad("the JSON body is nested more than %d deep, the most that is accepted", maxDepth)
+	}
+	// The string that is read and the picture that it is decoded to.
+	if err := b.reserve(2 * int64(len(text))); err != nil {
+		return err
 	}
 	var form struct {
 		Image *string `json:"image"`
@@ -125,38 +221,99 @@ func fromJSON(body io.Reader, size, limit int64) ([]byte, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&form); err != nil {
-		return nil, bad("the JSON body can't be read: %v; it must be {%q: \"base64 of the picture\"}", err, Field)
+		return bad("the JSON body can't be read: %v; it must be {%q: \"base64 of the picture\"}", err, Field)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, bad("the JSON body goes on after its object; it must be {%q: \"base64 of the picture\"}", Field)
+		return bad("the JSON body goes on after its object; it must be {%q: \"base64 of the picture\"}", Field)
 	}
 	if form.Image == nil {
-		return nil, bad("the JSON body has no key %q with the picture", Field)
+		return bad("the JSON body has no key %q with the picture", Field)
 	}
 	picture, err := base64.StdEncoding.DecodeString(*form.Image)
 	if err != nil {
-		return nil, bad("the value of %q is not base64 (RFC 4648, standard alphabet, padded): %v", Field, err)
+		return bad("the value of %q is not base64 (RFC 4648, standard alphabet, padded): %v", Field, err)
 	}
-	return picture, nil
+	b.Picture = picture
+	return nil
 }
 
-// readAll reads r to its end. size is what it announced, or negative; it has
-// been checked against limit.
-func readAll(r io.Reader, size, limit int64) ([]byte, error) {
-	var buffer bytes.Buffer
-	if size > 0 {
-		buffer.Grow(int(size) + bytes.MinRead)
+// deeper says whether JSON is nested more than most deep, without building
+// anything of it.
+func deeper(text []byte, most int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
 	}
-	if _, err := buffer.ReadFrom(r); err != nil {
-		return nil, readError(err, limit)
-	}
-	return buffer.Bytes(), nil
+	return false
 }
 
-func readError(err error, limit int64) *Error {
+// readAll reads from to its end. size is what it announced, or negative; it has
+// been checked against the limit. The buffer grows with what arrives.
+func (b *Body) readAll(from io.Reader, size int64) error {
+	if size < 0 || size >= firstBuffer {
+		size = firstBuffer - 1
+	}
+	if err := b.grow(int(size) + 1); err != nil { // one more, to see the end
+		return err
+	}
+	buffer := b.buffer[:0]
+	for {
+		n, err := from.Read(buffer[len(buffer):cap(buffer)])
+		buffer = buffer[:len(buffer)+n]
+		if errors.Is(err, io.EOF) {
+			b.Picture = buffer
+			return nil
+		}
+		if err != nil {
+			return b.reader.readError(err)
+		}
+		if len(buffer) == cap(buffer) {
+			b.buffer = buffer
+			if err := b.grow(2 * cap(buffer)); err != nil {
+				return err
+			}
+			buffer = b.buffer[:len(buffer)]
+		}
+	}
+}
+
+// grow makes the buffer's capacity at least n and keeps what is in it.
+func (b *Body) grow(n int) error {
+	more := n - cap(b.buffer)
+	if more <= 0 {
+		return nil
+	}
+	if err := b.reserve(int64(more)); err != nil {
+		return err
+	}
+	larger := make([]byte, len(b.buffer), n)
+	copy(larger, b.buffer)
+	b.buffer = larger
+	return nil
+}
+
+func (r *Reader) readError(err error) *Error {
 	var exceeded *http.MaxBytesError
-	if errors.As(err, &exceeded) {
-		return tooLarge(limit)
+	switch {
+	case errors.As(err, &exceeded):
+		return r.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &Error{
+			Status: http.StatusRequestTimeout, Code: string(reply.RequestTimeout),
+			Message: fmt.Sprintf("the body did not arrive within %v, the most that is accepted", r.limits.Time),
+		}
 	}
 	return bad("the body can't be read: %v", err)
 }
@@ -169,9 +326,9 @@ func unsupported(format string, args ...any) *Error {
 	return &Error{Status: http.StatusUnsupportedMediaType, Code: string(reply.UnsupportedMediaType), Message: fmt.Sprintf(format, args...)}
 }
 
-func tooLarge(limit int64) *Error {
+func (r *Reader) tooLarge() *Error {
 	return &Error{
 		Status: http.StatusRequestEntityTooLarge, Code: string(reply.TooLarge),
-		Message: fmt.Sprintf("the body is larger than %d bytes, the most that is accepted", limit),
+		Message: fmt.Sprintf("the body is larger than %d bytes, the most that is accepted", r.limits.Body),
 	}
 }

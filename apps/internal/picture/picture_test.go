@@ -12,12 +12,28 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"headroom.dev/apps/internal/picture"
 )
 
 const limit = 4096
+
+// read reads a picture with a Reader of its own, and checks that nothing is
+// left of it.
+func read(t testing.TB, r *http.Request) ([]byte, error) {
+	t.Helper()
+	reader := picture.NewReader(picture.Limits{Body: limit, Memory: 1 << 20, Time: time.Second})
+	body, err := reader.Picture(httptest.NewRecorder(), r)
+	if err != nil {
+		return nil, err
+	}
+	result := bytes.Clone(body.Picture)
+	body.Release()
+	return result, nil
+}
 
 // photo stands for a picture: this package does not look into it.
 var photo = []byte("\xff\xd8 not really a JPEG \x00\xff")
@@ -71,7 +87,7 @@ func TestFormsOfTheContract(t *testing.T) {
 			}
 			r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
 			r.Header.Set("Content-Type", contentType)
-			got, err := picture.FromRequest(httptest.NewRecorder(), r, limit)
+			got, err := read(t, r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +104,7 @@ func TestRawBodyOfAnyPictureType(t *testing.T) {
 		if contentType != "" {
 			r.Header.Set("Content-Type", contentType)
 		}
-		got, err := picture.FromRequest(httptest.NewRecorder(), r, limit)
+		got, err := read(t, r)
 		if err != nil || !bytes.Equal(got, photo) {
 			t.Errorf("Content-Type %q: got %q, %v", contentType, got, err)
 		}
@@ -98,7 +114,7 @@ func TestRawBodyOfAnyPictureType(t *testing.T) {
 func TestBodyOfExactlyTheLimitIsRead(t *testing.T) {
 	body := bytes.Repeat([]byte{'x'}, limit)
 	r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
-	got, err := picture.FromRequest(httptest.NewRecorder(), r, limit)
+	got, err := read(t, r)
 	if err != nil || len(got) != limit {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
@@ -131,6 +147,8 @@ func TestRefusals(t *testing.T) {
 		{"JSON with another key", "application/json", "", `{"path":"/etc/passwd"}`, false, 400, "bad_request", `the JSON body can't be read: json: unknown field "path"; it must be {"image": "base64 of the picture"}`},
 		{"JSON with no key", "application/json", "", `{}`, false, 400, "bad_request", `the JSON body has no key "image" with the picture`},
 		{"JSON that goes on", "application/json", "", `{"image":"AAAA"}{}`, false, 400, "bad_request", `the JSON body goes on after its object; it must be {"image": "base64 of the picture"}`},
+		{"JSON that is deep", "application/json", "", `{"image":` + strings.Repeat("[", 8), false, 400, "bad_request", "the JSON body is nested more than 8 deep, the most that is accepted"},
+		{"JSON that is deep in a string only", "application/json", "", `{"image":"` + strings.Repeat("[", 8) + `"}`, false, 400, "bad_request", `the value of "image" is not base64 (RFC 4648, standard alphabet, padded): illegal base64 data at input byte 0`},
 		{"JSON, not base64", "application/json", "", `{"image":"!"}`, false, 400, "bad_request", `the value of "image" is not base64 (RFC 4648, standard alphabet, padded): illegal base64 data at input byte 0`},
 	}
 	for _, test := range tests {
@@ -144,7 +162,7 @@ func TestRefusals(t *testing.T) {
 			if test.encoding != "" {
 				r.Header.Set("Content-Encoding", test.encoding)
 			}
-			got, err := picture.FromRequest(httptest.NewRecorder(), r, limit)
+			got, err := read(t, r)
 			var refusal *picture.Error
 			if !errors.As(err, &refusal) {
 				t.Fatalf("got %q, %v, want a *picture.Error", got, err)
@@ -156,14 +174,113 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func FuzzFromRequest(f *testing.F) {
+// A sender who announces much and sends little holds little memory; all
+// together hold no more than the limit.
+func TestMemoryOfAllBodies(t *testing.T) {
+	const memory = 300 << 10
+	reader := picture.NewReader(picture.Limits{Body: 1 << 20, Memory: memory, Time: time.Minute})
+	raw := func(n int) (*picture.Body, error) {
+		r := httptest.NewRequest(http.MethodPost, "/", io.LimitReader(zeros{}, int64(n)))
+		r.ContentLength = int64(n)
+		return reader.Raw(httptest.NewRecorder(), r)
+	}
+	// Each takes 64 KiB, so that the fifth is one too many.
+	var held []*picture.Body
+	for range 4 {
+		body, err := raw(60 << 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(body.Picture) != 60<<10 {
+			t.Errorf("read %d bytes", len(body.Picture))
+		}
+		held = append(held, body)
+	}
+	_, err := raw(64 << 10)
+	var refusal *picture.Error
+	const want = "the bodies of the requests being read take 307200 bytes, the most that is accepted"
+	if !errors.As(err, &refusal) || refusal.Status != 503 || refusal.Code != "overloaded" || refusal.Message != want {
+		t.Errorf("got %+v", err)
+	}
+	for _, body := range held {
+		body.Release()
+	}
+	// What was refused or released counts no more: one of nearly all is read.
+	for range 3 {
+		body, err := raw(200 << 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Release()
+	}
+}
+
+// zeros has no end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// A body that comes too slowly is refused when its time is over.
+func TestASlowSenderIsRefused(t *testing.T) {
+	reader := picture.NewReader(picture.Limits{Body: limit, Memory: 1 << 20, Time: 50 * time.Millisecond})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := reader.Picture(w, r)
+		var refusal *picture.Error
+		if !errors.As(err, &refusal) {
+			t.Errorf("got %v, %v", body, err)
+			return
+		}
+		http.Error(w, refusal.Code+": "+refusal.Message, refusal.Status)
+	}))
+	defer server.Close()
+	half, sender := io.Pipe()
+	defer func() { _ = sender.Close() }()
+	go func() { _, _ = sender.Write([]byte("half of it")) }()
+	response, err := http.Post(server.URL, "image/jpeg", half)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	message, err := io.ReadAll(response.Body)
+	const want = "request_timeout: the body did not arrive within 50ms, the most that is accepted\n"
+	if err != nil || response.StatusCode != 408 || string(message) != want {
+		t.Errorf("got %d %q, %v", response.StatusCode, message, err)
+	}
+}
+
+// Bodies of the same reader, one after the other and at the same time, do not
+// show each other's bytes, and small ones take no memory anew.
+func TestBuffersAreUsedAgain(t *testing.T) {
+	reader := picture.NewReader(picture.Limits{Body: 1 << 20, Memory: 64 << 20, Time: time.Minute})
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for round := range 50 {
+				want := bytes.Repeat([]byte{byte(i), byte(round)}, 1+(i*7919+round*104729)%200_000)
+				r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(want))
+				body, err := reader.Picture(httptest.NewRecorder(), r)
+				if err != nil || !bytes.Equal(body.Picture, want) {
+					t.Errorf("body %d of %d: %v", round, i, err)
+					return
+				}
+				body.Release()
+			}
+		})
+	}
+	group.Wait()
+}
+
+func FuzzPicture(f *testing.F) {
 	f.Add("image/jpeg", photo)
 	f.Add("application/json", []byte(`{"image":"AAAA"}`))
 	f.Add("multipart/form-data; boundary=b", []byte("--b\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nx\r\n--b--\r\n"))
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
 		r.Header.Set("Content-Type", contentType)
-		got, err := picture.FromRequest(httptest.NewRecorder(), r, limit)
+		got, err := read(t, r)
 		var refusal *picture.Error
 		switch {
 		case err == nil && (len(got) == 0 || len(got) > limit):

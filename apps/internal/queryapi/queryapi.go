@@ -3,6 +3,7 @@
 package queryapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchmetrics"
@@ -24,6 +29,7 @@ import (
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // TimeoutHeader is how long a caller waits, as a Go duration.
@@ -36,7 +42,16 @@ const (
 	MaxTimeout = time.Minute
 )
 
-// Config is what callers are promised.
+const (
+	// bodiesAtATime is how many bodies of the largest size may be in memory
+	// while they are read.
+	bodiesAtATime = 32
+	// bodyTime bounds the reading of a body where the request's deadline does
+	// not: the slow sender of an asynchronous request.
+	bodyTime = 15 * time.Second
+)
+
+// Config is what callers are promised, and where their requests are followed.
 type Config struct {
 	// SLO is how long a synchronous caller waits who says nothing; from
 	// MinTimeout to MaxTimeout.
@@ -45,6 +60,8 @@ type Config struct {
 	AsyncTimeout time.Duration
 	// MaxBody is the most bytes of a request's body.
 	MaxBody int64
+	// Tracing shows each query as a part of its caller's trace; nil is off.
+	Tracing *tracing.Tracing
 }
 
 // API answers the dispatcher's callers.
@@ -52,6 +69,7 @@ type API struct {
 	config   Config
 	relay    *relay.Relay
 	metrics  *dispatchmetrics.Metrics
+	reader   *picture.Reader
 	log      *slog.Logger
 	ready    atomic.Bool
 	draining atomic.Bool
@@ -59,7 +77,10 @@ type API struct {
 
 // New is an API that says that it is not ready until Ready is called.
 func New(config Config, relay *relay.Relay, log *slog.Logger) *API {
-	return &API{config: config, relay: relay, metrics: relay.Metrics(), log: log}
+	return &API{
+		config: config, relay: relay, metrics: relay.Metrics(), log: log,
+		reader: picture.NewReader(picture.Limits{Body: config.MaxBody, Memory: bodiesAtATime * config.MaxBody, Time: bodyTime}),
+	}
 }
 
 // Ready says that the queue has been connected.
@@ -99,14 +120,41 @@ func (a *API) query(c *gin.Context) {
 	accepted := time.Now()
 	a.metrics.Arrived()
 	async := prefersAsync(c.Request.Header)
-	outcome := a.answer(c, accepted, async)
+	ctx := tracing.Extract(c.Request.Context(), c.Request.Header)
+	ctx, span := a.config.Tracing.SpanOf(ctx, trace.SpanKindServer, accepted, "query")
+	defer span.End()
+	outcome := a.answer(ctx, c, accepted, async)
+	if span.IsRecording() {
+		show(span, c, async, outcome)
+	}
 	if !async {
-		a.metrics.Replied(outcome, time.Since(accepted))
+		a.metrics.Replied(outcome, time.Since(accepted), tracing.ExemplarTraceID(ctx))
 	}
 }
 
-// answer writes the reply to a query and says what it ended in.
-func (a *API) answer(c *gin.Context, accepted time.Time, async bool) dispatchmetrics.Outcome {
+// show says in a query's span what was asked and answered.
+func show(span trace.Span, c *gin.Context, async bool, outcome dispatchmetrics.Outcome) {
+	span.SetAttributes(
+		semconv.HTTPRequestMethodKey.String(c.Request.Method),
+		semconv.HTTPRoute(c.FullPath()),
+		attribute.String("headroom.request_id", c.Writer.Header().Get(reply.IDHeader)),
+		attribute.Bool("headroom.async", async),
+		attribute.String("headroom.outcome", string(outcome)),
+	)
+	if !c.Writer.Written() {
+		// The caller was gone.
+		return
+	}
+	status := c.Writer.Status()
+	span.SetAttributes(semconv.HTTPResponseStatusCode(status))
+	if status >= 500 {
+		span.SetStatus(codes.Error, http.StatusText(status))
+	}
+}
+
+// answer writes the reply to a query, whose trace is in ctx, and says what it
+// ended in.
+func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, async bool) dispatchmetrics.Outcome {
 	id, err := requestID(c.Request.Header)
 	if err != nil {
 		return fail(c, http.StatusBadRequest, "", reply.BadRequest, err.Error())
@@ -133,7 +181,7 @@ func (a *API) answer(c *gin.Context, accepted time.Time, async bool) dispatchmet
 		case !time.Now().Before(deadline):
 			a.metrics.Dropped(dispatchmetrics.Deadline)
 			return fail(c, http.StatusGatewayTimeout, id, reply.DeadlineExceeded, "the request's body was not there before its deadline")
-		case c.Request.Context().Err() != nil:
+		case ctx.Err() != nil:
 			return gone(c)
 		case errors.As(err, &bad):
 			return fail(c, bad.Status, id, reply.Code(bad.Code), bad.Message)
@@ -142,7 +190,7 @@ func (a *API) answer(c *gin.Context, accepted time.Time, async bool) dispatchmet
 	}
 
 	if async {
-		result, ok := visit.Accept(c.Request.Context(), id, deadline, body)
+		result, ok := visit.Accept(ctx, id, deadline, body)
 		if !ok {
 			return write(c, result)
 		}
@@ -152,7 +200,7 @@ func (a *API) answer(c *gin.Context, accepted time.Time, async bool) dispatchmet
 		return dispatchmetrics.Answered
 	}
 
-	result, ok := visit.Query(c.Request.Context(), id, deadline, body)
+	result, ok := visit.Query(ctx, id, deadline, body)
 	if !ok {
 		return gone(c)
 	}
@@ -166,11 +214,17 @@ func (a *API) picture(c *gin.Context, deadline time.Time) ([]byte, error) {
 		// Where the connection can't do that, the body's own time limit holds.
 		_ = control.SetReadDeadline(time.Unix(1, 0))
 	})
-	body, err := picture.FromRequest(c.Writer, c.Request, a.config.MaxBody)
-	if !cut.Stop() && err == nil {
-		err = context.DeadlineExceeded
+	body, err := a.reader.Picture(c.Writer, c.Request)
+	late := !cut.Stop()
+	if err != nil {
+		return nil, err
 	}
-	return body, err
+	defer body.Release()
+	if late {
+		return nil, context.DeadlineExceeded
+	}
+	// The queue may still hold the picture when this request has ended.
+	return bytes.Clone(body.Picture), nil
 }
 
 func (a *API) result(c *gin.Context) {

@@ -33,6 +33,7 @@ import (
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 const (
@@ -63,6 +64,7 @@ type settings struct {
 	async       time.Duration
 	reclaim     time.Duration
 	maxBody     int64
+	traces      *tracing.Tracing
 }
 
 func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Replica) *dispatcher {
@@ -89,9 +91,9 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	d := &dispatcher{fleet: fleet.New(s.concurrency), queue: queue}
 	d.has(replicas...)
 	client := backend.New(4, 10*time.Second)
-	d.relay = relay.New(relay.Config{Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim, MaxLife: time.Minute}, queue, d.fleet, client, log)
+	d.relay = relay.New(relay.Config{Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim, MaxLife: time.Minute, Tracing: s.traces}, queue, d.fleet, client, log)
 	d.relay.Start()
-	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody}, d.relay, log)
+	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, Tracing: s.traces}, d.relay, log)
 	d.api.Ready()
 	d.metrics = d.relay.Metrics().Handler()
 	d.Server = httptest.NewServer(d.api.Handler())
@@ -795,6 +797,7 @@ func TestTheContractsNamesAreTheOnesHere(t *testing.T) {
 		Headers struct {
 			Deadline, Timeout, Async struct{ Name, Format string }
 			RequestID                struct{ Name string } `json:"request_id"`
+			Trace                    struct{ Name string }
 		}
 	}
 	if err := json.Unmarshal(text, &contract); err != nil {
@@ -803,8 +806,9 @@ func TestTheContractsNamesAreTheOnesHere(t *testing.T) {
 	got := []string{
 		contract.Paths.Dispatcher, contract.Paths.Result, contract.Headers.Deadline.Name, contract.Headers.Timeout.Name,
 		contract.Headers.RequestID.Name, contract.Headers.Async.Name, contract.Headers.Async.Format,
+		contract.Headers.Trace.Name,
 	}
-	want := []string{"/query", "/result/{id}", backend.DeadlineHeader, queryapi.TimeoutHeader, reply.IDHeader, "Prefer", "respond-async"}
+	want := []string{"/query", "/result/{id}", backend.DeadlineHeader, queryapi.TimeoutHeader, reply.IDHeader, "Prefer", "respond-async", tracing.Header}
 	if !slices.Equal(got, want) {
 		t.Errorf("contract %q, here %q", got, want)
 	}

@@ -82,6 +82,10 @@ type Queue struct {
 type Entry struct {
 	// StreamID is its place in the queue.
 	StreamID string
+	// QueuedAt is when it came into the queue, by Redis' clock and in whole
+	// milliseconds; after a HandBack, when it came back. Zero where the place
+	// does not tell.
+	QueuedAt time.Time
 	dispatch.Request
 }
 
@@ -221,7 +225,7 @@ func (q *Queue) withGroup(ctx context.Context, f func() error) error {
 }
 
 func fields(r dispatch.Request) []any {
-	return []any{
+	list := []any{
 		"id", r.ID,
 		"deadline", r.Deadline.UnixMilli(),
 		"mode", string(r.Mode),
@@ -229,6 +233,10 @@ func fields(r dispatch.Request) []any {
 		"ticket", r.Ticket,
 		"picture", r.Picture,
 	}
+	if r.TraceParent != "" {
+		list = append(list, "traceparent", r.TraceParent)
+	}
+	return list
 }
 
 // Submit queues a synchronous request and returns its place. After an error
@@ -320,9 +328,9 @@ func decodeEntry(m redis.XMessage) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("entry %s: deadline %q is not Unix milliseconds", m.ID, text("deadline"))
 	}
-	e := Entry{StreamID: m.ID, Request: dispatch.Request{
+	e := Entry{StreamID: m.ID, QueuedAt: queuedAt(m.ID), Request: dispatch.Request{
 		ID: text("id"), Deadline: time.UnixMilli(ms), Mode: dispatch.Mode(text("mode")),
-		Waiter: text("waiter"), Ticket: text("ticket"), Picture: []byte(text("picture")),
+		Waiter: text("waiter"), Ticket: text("ticket"), Picture: []byte(text("picture")), TraceParent: text("traceparent"),
 	}}
 	switch {
 	case e.ID == "":
@@ -335,6 +343,17 @@ func decodeEntry(m redis.XMessage) (Entry, error) {
 		return Entry{}, fmt.Errorf("entry %s: mode %q is neither %q nor %q", m.ID, e.Mode, dispatch.Sync, dispatch.Async)
 	}
 	return e, nil
+}
+
+// queuedAt reads the time in a place: Redis makes it of Unix milliseconds and a
+// number.
+func queuedAt(streamID string) time.Time {
+	text, _, _ := strings.Cut(streamID, "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // Extend renews this dispatcher's claim on entries that it is working on.

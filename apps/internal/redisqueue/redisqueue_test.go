@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,6 +119,89 @@ func TestAnEntryIsReadAsItWasSubmittedByOneDispatcher(t *testing.T) {
 		}
 		if again := read(t, a, 5); len(again) != 0 {
 			t.Errorf("a second dispatcher read it too: %+v", again)
+		}
+	})
+}
+
+func TestATraceGoesAlongWithItsEntry(t *testing.T) {
+	const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	each(t, func(t *testing.T, url string, client *redis.Client) {
+		q := open(t, url, "a")
+		for _, mode := range []dispatch.Mode{dispatch.Sync, dispatch.Async} {
+			r := request("traced-"+string(mode), mode)
+			r.TraceParent = traceparent
+			submit(t, q, r)
+			got := read(t, q, 5)
+			if len(got) != 1 || got[0].TraceParent != traceparent {
+				t.Fatalf("%s: read %+v, want %s", mode, got, traceparent)
+			}
+			if err := q.HandBack(t.Context(), got[0].StreamID); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, q, 5); len(got) != 1 || got[0].TraceParent != traceparent {
+				t.Errorf("%s: handed back and read %+v, want %s", mode, got, traceparent)
+			}
+		}
+		// As a dispatcher that knows of no traces queues it.
+		place := submit(t, q, request("untraced", dispatch.Sync))
+		entry, err := client.XRange(t.Context(), queueKey, place, place).Result()
+		if err != nil || len(entry) != 1 || len(entry[0].Values) != 6 {
+			t.Errorf("queued %+v, %v; want six fields", entry, err)
+		}
+		if got := read(t, q, 5); len(got) != 1 || got[0].TraceParent != "" {
+			t.Errorf("read %+v, want no trace", got)
+		}
+	})
+}
+
+func TestAnEntryTellsWhenItWasQueued(t *testing.T) {
+	each(t, func(t *testing.T, url string, _ *redis.Client) {
+		q := open(t, url, "a")
+		from := time.Now().Truncate(time.Millisecond)
+		submit(t, q, request("one", dispatch.Sync))
+		to := time.Now()
+		if got := read(t, q, 1); len(got) != 1 || got[0].QueuedAt.Before(from) || got[0].QueuedAt.After(to) {
+			t.Errorf("read %+v, want one queued between %v and %v", got, from, to)
+		}
+	})
+	for place, want := range map[string]time.Time{
+		"1700000000123-4":        time.UnixMilli(1700000000123),
+		"1700000000123":          time.UnixMilli(1700000000123),
+		"0-1":                    {},
+		"-1":                     {},
+		"18446744073709551615-0": {},
+		"soon":                   {},
+		"":                       {},
+	} {
+		if got := queuedAt(place); !got.Equal(want) {
+			t.Errorf("place %q tells %v, want %v", place, got, want)
+		}
+	}
+}
+
+// What is in Redis may come from anybody who can write there.
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add("1700000000123-0", "one", "1700000000500", "sync", "a", "t", "picture", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	f.Add("1-1", "two", "1", "async", "", "", "\xff\xd8", "")
+	f.Add("-", "", "-9223372036854775808", "", "", "", "", "00-")
+	f.Fuzz(func(t *testing.T, place, id, deadline, mode, waiter, ticket, picture, traceparent string) {
+		e, err := decodeEntry(redis.XMessage{ID: place, Values: map[string]any{
+			"id": id, "deadline": deadline, "mode": mode, "waiter": waiter, "ticket": ticket, "picture": picture, "traceparent": traceparent,
+		}})
+		if err != nil {
+			if strings.Contains(err.Error(), "\n") && !strings.Contains(place, "\n") {
+				t.Errorf("the error has more than a line: %q", err)
+			}
+			return
+		}
+		if e.ID != id || string(e.Picture) != picture || e.TraceParent != traceparent || id == "" || picture == "" {
+			t.Errorf("decoded %+v", e)
+		}
+		if e.Mode == dispatch.Sync && (e.Waiter == "" || e.Ticket == "") {
+			t.Errorf("nobody waits for %+v", e)
+		}
+		if ms := e.QueuedAt.UnixMilli(); !e.QueuedAt.IsZero() && (ms < 1 || ms > math.MaxInt64) {
+			t.Errorf("queued at %d ms", ms)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"headroom.dev/apps/internal/dispatchmetrics"
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // waiter is a caller that holds a connection open.
@@ -72,13 +73,14 @@ func (v *Visit) queued() {
 	v.Leave()
 }
 
-// Query queues a request and waits for its result, at most until the
-// deadline, however long Redis takes to answer. When ctx ends first, ok is
-// false: nobody wants the result.
+// Query queues a request, with the trace in ctx, and waits for its result, at
+// most until the deadline, however long Redis takes to answer. When ctx ends
+// first, ok is false: nobody wants the result.
 func (v *Visit) Query(ctx context.Context, id string, deadline time.Time, picture []byte) (result dispatch.Result, ok bool) {
 	r := v.relay
 	request := dispatch.Request{
 		ID: id, Deadline: deadline, Mode: dispatch.Sync, Waiter: r.config.Name, Ticket: r.ticket(), Picture: picture,
+		TraceParent: tracing.TraceParent(ctx),
 	}
 	w := &waiter{result: make(chan dispatch.Result, 1)}
 	w.ctx, w.leave = context.WithCancel(context.Background())
@@ -162,13 +164,13 @@ func (r *Relay) remove(streamID string) {
 	}
 }
 
-// Accept queues an asynchronous request. A request whose id is known already
+// Accept queues an asynchronous request, with the trace in ctx. A request whose id is known already
 // is accepted again and not queued again. ok is false when the request could
 // not be queued; the result says why then.
 func (v *Visit) Accept(ctx context.Context, id string, deadline time.Time, picture []byte) (result dispatch.Result, ok bool) {
 	r := v.relay
 	defer v.Leave()
-	request := dispatch.Request{ID: id, Deadline: deadline, Mode: dispatch.Async, Picture: picture}
+	request := dispatch.Request{ID: id, Deadline: deadline, Mode: dispatch.Async, Picture: picture, TraceParent: tracing.TraceParent(ctx)}
 	// The caller's leaving must not end an exchange with Redis halfway.
 	submission, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 	"headroom.dev/apps/internal/dispatchmetrics"
 	"headroom.dev/apps/internal/fleet"
 	"headroom.dev/apps/internal/redisqueue"
+	"headroom.dev/apps/internal/tracing"
 )
 
 const (
@@ -54,6 +55,9 @@ type Config struct {
 	// MaxLife is the longest time between a request's arrival and its
 	// deadline.
 	MaxLife time.Duration
+	// Tracing shows how long each entry was queued, and its attempts; nil is
+	// off.
+	Tracing *tracing.Tracing
 }
 
 // Relay is the dispatcher's engine. Its methods may be called at the same time.

@@ -6,12 +6,17 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"headroom.dev/apps/internal/backend"
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchmetrics"
 	"headroom.dev/apps/internal/fleet"
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // read takes entries from the queue, never more than the replicas have room
@@ -83,8 +88,9 @@ func (r *Relay) take(entries []redisqueue.Entry) {
 // handle brings one entry to its end: answered, dropped or handed back. place
 // may be nil.
 func (r *Relay) handle(e redisqueue.Entry, place *fleet.Place) {
-	ctx, cancel := context.WithCancel(r.working)
+	ctx, cancel := context.WithCancel(tracing.WithTraceParent(r.working, e.TraceParent))
 	defer cancel()
+	r.showWait(ctx, e)
 	var w *waiter
 	mine := e.Mode == dispatch.Sync && e.Waiter == r.config.Name
 	if mine {
@@ -114,6 +120,30 @@ func (r *Relay) handle(e redisqueue.Entry, place *fleet.Place) {
 	default:
 		r.finishRemote(e, result)
 	}
+}
+
+// span begins a span for a request that has a trace. One without was queued by
+// a dispatcher that doesn't trace: its spans here would belong to nothing.
+func (r *Relay) span(ctx context.Context, kind trace.SpanKind, began time.Time, name string) (context.Context, trace.Span) {
+	traces := r.config.Tracing
+	if !trace.SpanContextFromContext(ctx).IsValid() {
+		traces = nil
+	}
+	return traces.SpanOf(ctx, kind, began, name)
+}
+
+// showWait makes the time that an entry was queued a span.
+func (r *Relay) showWait(ctx context.Context, e redisqueue.Entry) {
+	if e.QueuedAt.IsZero() {
+		return
+	}
+	began := e.QueuedAt
+	if now := time.Now(); began.After(now) {
+		// Redis' clock is ahead of this one.
+		began = now
+	}
+	_, span := r.span(ctx, trace.SpanKindConsumer, began, "queue")
+	span.End()
 }
 
 func release(place *fleet.Place) {
@@ -149,7 +179,7 @@ func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fl
 		}
 
 		url := place.URL
-		answer = r.attempt(ctx, place, request)
+		answer = r.attempt(ctx, place, request, attempts)
 		place = nil
 		if ctx.Err() != nil {
 			return dispatch.Result{}, false
@@ -168,11 +198,17 @@ func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fl
 	}
 }
 
-func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request) backend.Answer {
+// attempt is the number-th, from 1 on, at this request.
+func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request, number int) backend.Answer {
+	ctx, span := r.span(ctx, trace.SpanKindClient, time.Time{}, "attempt")
+	defer span.End()
 	r.metrics.Forwarding()
 	begin := time.Now()
 	answer := r.client.Attempt(ctx, place.URL, request)
 	r.metrics.Forwarded(time.Since(begin))
+	if span.IsRecording() {
+		showAttempt(ctx, span, place.URL, number, answer)
+	}
 	use := fleet.Answered
 	switch {
 	case answer.Unable:
@@ -188,6 +224,29 @@ func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatc
 		r.log.Warn("attempt failed", "replica", place.URL, "id", request.ID, "error", answer.Cause.Error())
 	}
 	return answer
+}
+
+// showAttempt says in an attempt's span what became of it. The status is what
+// the caller is told if this attempt was the last one.
+func showAttempt(ctx context.Context, span trace.Span, url string, number int, answer backend.Answer) {
+	outcome := "answered"
+	switch {
+	case answer.Unable:
+		outcome = "unable"
+	case ctx.Err() != nil:
+		outcome = "abandoned"
+	case answer.Cause != nil:
+		outcome = "failed"
+	}
+	span.SetAttributes(
+		attribute.String("url.full", url),
+		attribute.Int("headroom.attempt", number),
+		attribute.String("headroom.outcome", outcome),
+		attribute.Int("headroom.status", answer.Status),
+	)
+	if answer.Cause != nil {
+		span.SetStatus(codes.Error, answer.Cause.Error())
+	}
 }
 
 // finishAsync stores a result, and keeps trying while Redis is away.

@@ -4,6 +4,7 @@
 package reply
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -48,6 +49,7 @@ const (
 	DeadlineExceeded     Code = "deadline_exceeded"
 	Overloaded           Code = "overloaded"
 	NotReady             Code = "not_ready"
+	RequestTimeout       Code = "request_timeout"
 	QueueUnavailable     Code = "queue_unavailable"
 	BackendFailed        Code = "backend_failed"
 	Internal             Code = "internal"
@@ -80,9 +82,43 @@ func Fail(c *gin.Context, status int, id string, code Code, message string) {
 	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
 }
 
-// Succeed answers 200 with r.
-func Succeed(c *gin.Context, r Reply) {
-	c.JSON(http.StatusOK, r)
+// ContentType is that of every body here.
+const ContentType = "application/json; charset=utf-8"
+
+// Append appends r's JSON to dst. Probabilities have the digits of a float32.
+func (r Reply) Append(dst []byte) []byte {
+	dst = append(dst, '{')
+	if r.ID != "" {
+		dst = append(appendString(append(dst, `"id":`...), r.ID), ',')
+	}
+	dst = appendString(append(dst, `"model":`...), r.Model)
+	dst = append(dst, `,"predictions":[`...)
+	for i, p := range r.Predictions {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendInt(append(dst, `{"class":`...), int64(p.Class), 10)
+		if p.Label != "" {
+			dst = appendString(append(dst, `,"label":`...), p.Label)
+		}
+		dst = strconv.AppendFloat(append(dst, `,"probability":`...), p.Probability, 'g', -1, 32)
+		dst = append(dst, '}')
+	}
+	return append(dst, "]}"...)
+}
+
+// appendString appends s as a JSON string. What needs no escape takes no memory.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				panic(fmt.Sprintf("a string has no JSON: %v", err)) // every string has
+			}
+			return append(dst, quoted...)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
 }
 
 // IDHeader carries a request's id.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,8 @@ func validate(t *testing.T, schema, body string) {
 func TestAnswersFollowTheContract(t *testing.T) {
 	engine := reply.NewEngine(slog.New(slog.DiscardHandler))
 	engine.GET("/reply", func(c *gin.Context) {
-		reply.Succeed(c, reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 0, Label: "bus", Probability: 0.75}, {Class: 1, Probability: 0.25}}})
+		answer := reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 0, Label: "bus", Probability: 0.75}, {Class: 1, Probability: 0.25}}}
+		c.Data(http.StatusOK, reply.ContentType, answer.Append(nil))
 	})
 	engine.GET("/busy", func(c *gin.Context) {
 		reply.Fail(c, http.StatusServiceUnavailable, "r1", reply.Overloaded, "too much")
@@ -87,7 +89,7 @@ func TestCodesAreThoseOfTheContract(t *testing.T) {
 	want := schema.Properties.Error.Properties.Code.Enum
 	got := []reply.Code{
 		reply.BadRequest, reply.BadImage, reply.TooLarge, reply.UnsupportedMediaType, reply.NotFound, reply.MethodNotAllowed,
-		reply.DeadlineExceeded, reply.Overloaded, reply.NotReady, reply.QueueUnavailable, reply.BackendFailed, reply.Internal,
+		reply.DeadlineExceeded, reply.Overloaded, reply.NotReady, reply.QueueUnavailable, reply.BackendFailed, reply.RequestTimeout, reply.Internal,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, the contract has %v", got, want)
@@ -113,5 +115,57 @@ func TestCheckID(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// What is appended is the JSON that the standard library would write, but that
+// a probability has the digits of a float32.
+func TestAppendIsJSON(t *testing.T) {
+	replies := []reply.Reply{
+		{Model: "m"},
+		{ID: "r1", Model: "vehicles", Predictions: []reply.Prediction{{Class: 3, Label: "fire engine, fire truck", Probability: 0.5}}},
+		{ID: `q"\`, Model: "Ünïcode", Predictions: []reply.Prediction{
+			{Class: 0, Label: "a\nb\x00\x7f", Probability: 1}, {Class: 1, Label: "\u2028<&>\xff", Probability: 0}, {Class: 2, Probability: float64(float32(1e-30))},
+		}},
+	}
+	for _, want := range replies {
+		text := want.Append([]byte("before"))
+		text = text[len("before"):]
+		var got reply.Reply
+		if err := json.Unmarshal(text, &got); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		standard, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var expected reply.Reply
+		if err := json.Unmarshal(standard, &expected); err != nil {
+			t.Fatal(err)
+		}
+		for i := range got.Predictions {
+			if g, w := got.Predictions[i].Probability, expected.Predictions[i].Probability; float32(g) != float32(w) {
+				t.Errorf("probability %v, want %v", g, w)
+			}
+			got.Predictions[i].Probability = expected.Predictions[i].Probability
+		}
+		if len(got.Predictions) == 0 {
+			got.Predictions, expected.Predictions = nil, nil
+		}
+		if !reflect.DeepEqual(got, expected) {
+			t.Errorf("got %+v, want %+v", got, expected)
+		}
+	}
+	if text := string(replies[1].Append(nil)); text != `{"id":"r1","model":"vehicles","predictions":[{"class":3,"label":"fire engine, fire truck","probability":0.5}]}` {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestAppendTakesNoMemory(t *testing.T) {
+	r := reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 3, Label: "bus", Probability: 0.123}}}
+	buffer := make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(100, func() { buffer = r.Append(buffer[:0]) }); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

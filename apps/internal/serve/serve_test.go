@@ -9,6 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
 	"headroom.dev/apps/internal/serve"
 )
 
@@ -99,5 +106,67 @@ func TestListenNamesServerAndAddress(t *testing.T) {
 	_, err = serve.Listen("second", address, http.NotFoundHandler())
 	if err == nil || !strings.HasPrefix(err.Error(), `second server can't listen on "`+address+`": `) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A gRPC call in flight is finished too, and one that outlasts the drain is cut
+// off; the health service stands for any.
+func TestGRPCIsDrained(t *testing.T) {
+	for name, test := range map[string]struct {
+		drain time.Duration
+		code  codes.Code
+		err   string
+	}{
+		"finished": {time.Minute, codes.OK, ""},
+		"cut off":  {10 * time.Millisecond, codes.Unavailable, "calls server: requests still in flight after 10ms were cut off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entered, release := make(chan struct{}), make(chan struct{})
+			calls := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+				close(entered)
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+				return &healthpb.HealthCheckResponse{}, nil
+			}))
+			healthpb.RegisterHealthServer(calls, health.NewServer())
+			server, err := serve.ListenGRPC("calls", "127.0.0.1:0", calls)
+			if err != nil {
+				t.Fatal(err)
+			}
+			metrics, err := serve.Listen("metrics", "127.0.0.1:0", http.NotFoundHandler())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- serve.Run(ctx, quiet, test.drain, server, metrics) }()
+			connection, err := grpc.NewClient(server.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = connection.Close() }()
+			answered := make(chan error, 1)
+			go func() {
+				_, err := healthpb.NewHealthClient(connection).Check(context.Background(), &healthpb.HealthCheckRequest{})
+				answered <- err
+			}()
+			<-entered
+			stop()
+			if test.code == codes.OK {
+				close(release)
+			}
+			if err := <-answered; status.Code(err) != test.code {
+				t.Errorf("the call: %v", err)
+			}
+			message := ""
+			if err := <-ended; err != nil {
+				message = err.Error()
+			}
+			if message != test.err {
+				t.Errorf("got %q, want %q", message, test.err)
+			}
+		})
 	}
 }
