@@ -222,6 +222,7 @@ func fail(c *gin.Context, err error) {
 		refused.Status = withStatus.HTTPStatus()
 		refused.RetryAfter = refused.Status == http.StatusServiceUnavailable
 	}
+	reply.StopReading(c)
 	if refused.RetryAfter {
 		c.Header("Retry-After", strconv.Itoa(int(reply.RetryAfter/time.Second)))
 	}

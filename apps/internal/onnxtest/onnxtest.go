@@ -53,13 +53,14 @@ type Network struct {
 // "output".
 func Write(t testing.TB, path string, n Network) {
 	t.Helper()
-	if err := os.WriteFile(path, n.bytes(), 0o600); err != nil {
+	if err := os.WriteFile(path, n.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// The field numbers below are those of onnx.proto (IR version 8, opset 13).
-func (n Network) bytes() []byte {
+// Bytes is the network's ONNX file. The field numbers are those of onnx.proto (IR
+// version 8, opset 13).
+func (n Network) Bytes() []byte {
 	if n.Type == 0 {
 		n.Type = Float32
 	}

@@ -76,7 +76,7 @@ type Body struct {
 // The buffer that a body begins with, and the largest that is kept for another,
 // in bytes.
 const (
-	firstBuffer = 64 << 10
+	firstBuffer = 4 << 10
 	keptBuffer  = 1 << 20
 )
 
@@ -147,10 +147,7 @@ func (r *Reader) read(w http.ResponseWriter, request *http.Request, into func(*B
 		return nil, unsupported("Content-Encoding %q is not supported; send the body as it is", encoding)
 	}
 	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(r.limits.Time)) == nil {
-		// Without this the deadline would end the handler's context later.
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	}
+	bounded := control.SetReadDeadline(time.Now().Add(r.limits.Time)) == nil
 	request.Body = http.MaxBytesReader(w, request.Body, r.limits.Body)
 	b, err := r.body()
 	if err == nil {
@@ -159,6 +156,11 @@ func (r *Reader) read(w http.ResponseWriter, request *http.Request, into func(*B
 	if err != nil {
 		b.Release()
 		return nil, err
+	}
+	if bounded {
+		// Or the deadline would end the handler's context later. After an error it
+		// stays: net/http reads on before it sends the refusal.
+		_ = control.SetReadDeadline(time.Time{})
 	}
 	return b, nil
 }
@@ -260,12 +262,14 @@ func deeper(text []byte, most int) bool {
 }
 
 // readAll reads from to its end. size is what it announced, or negative; it has
-// been checked against the limit. The buffer grows with what arrives.
+// been checked against the limit. The buffer grows with what arrives, so that a
+// sender who announces much and sends little holds little.
 func (b *Body) readAll(from io.Reader, size int64) error {
-	if size < 0 || size >= firstBuffer {
-		size = firstBuffer - 1
+	enough := int(b.reader.limits.Body) + 1 // one more, to see the end
+	if size >= 0 {
+		enough = int(size) + 1
 	}
-	if err := b.grow(int(size) + 1); err != nil { // one more, to see the end
+	if err := b.grow(min(firstBuffer, enough)); err != nil {
 		return err
 	}
 	buffer := b.buffer[:0]
@@ -281,7 +285,7 @@ func (b *Body) readAll(from io.Reader, size int64) error {
 		}
 		if len(buffer) == cap(buffer) {
 			b.buffer = buffer
-			if err := b.grow(2 * cap(buffer)); err != nil {
+			if err := b.grow(max(min(4*cap(buffer), enough), cap(buffer)+1)); err != nil {
 				return err
 			}
 			buffer = b.buffer[:len(buffer)]

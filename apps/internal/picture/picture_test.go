@@ -184,7 +184,7 @@ func TestMemoryOfAllBodies(t *testing.T) {
 		r.ContentLength = int64(n)
 		return reader.Raw(httptest.NewRecorder(), r)
 	}
-	// Each takes 64 KiB, so that the fifth is one too many.
+	// Each takes 60 KiB and a byte, so that the fifth is one too many.
 	var held []*picture.Body
 	for range 4 {
 		body, err := raw(60 << 10)
@@ -196,11 +196,19 @@ func TestMemoryOfAllBodies(t *testing.T) {
 		}
 		held = append(held, body)
 	}
-	_, err := raw(64 << 10)
+	_, err := raw(60 << 10)
 	var refusal *picture.Error
 	const want = "the bodies of the requests being read take 307200 bytes, the most that is accepted"
 	if !errors.As(err, &refusal) || refusal.Status != 503 || refusal.Code != "overloaded" || refusal.Message != want {
 		t.Errorf("got %+v", err)
+	}
+	// A sender who has sent a byte of a megabyte holds a page.
+	r := httptest.NewRequest(http.MethodPost, "/", io.MultiReader(strings.NewReader("x"), readFunc(func([]byte) (int, error) {
+		return 0, errors.New("cut off")
+	})))
+	r.ContentLength = 1 << 20
+	if _, err := reader.Raw(httptest.NewRecorder(), r); !errors.As(err, &refusal) || refusal.Message != "the body can't be read: cut off" {
+		t.Errorf("got %v", err)
 	}
 	for _, body := range held {
 		body.Release()
@@ -214,6 +222,10 @@ func TestMemoryOfAllBodies(t *testing.T) {
 		body.Release()
 	}
 }
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
 // zeros has no end.
 type zeros struct{}

@@ -76,10 +76,24 @@ const RetryAfter = time.Second
 // Fail answers with status and a Failure, and ends the handler chain. A 503
 // gets a Retry-After. id may be empty.
 func Fail(c *gin.Context, status int, id string, code Code, message string) {
+	StopReading(c)
 	if status == http.StatusServiceUnavailable {
 		c.Header("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
 	}
 	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
+}
+
+// restOfBody is how long the rest of a body may still take to arrive once its
+// request is refused. One that does leaves its connection usable.
+const restOfBody = 250 * time.Millisecond
+
+// StopReading bounds the time for which net/http goes on reading the body of a
+// request that is answered before its body was read to the end: it reads up to
+// 256 KiB before it sends the answer, and a slow sender would wait for its
+// refusal as long as for anything else.
+func StopReading(c *gin.Context) {
+	// Where the connection can't do that, the server's own time limit holds.
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(restOfBody))
 }
 
 // ContentType is that of every body here.

@@ -16,6 +16,7 @@ const Name = "model-server"
 // The ports of a replica.
 var (
 	Port        = workload.Port{Name: "http", Number: 6001}
+	GRPCPort    = workload.Port{Name: "grpc", Number: 9000} // the Open Inference Protocol; no policy lets anyone reach it
 	MetricsPort = workload.Port{Name: workload.MetricsPort, Number: 8001}
 )
 
@@ -51,9 +52,10 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 		Args: []string{
 			"--model", "/model",
 			"--listen", fmt.Sprintf(":%d", Port.Number),
+			"--grpc-listen", fmt.Sprintf(":%d", GRPCPort.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
 		},
-		Ports: []workload.Port{Port, MetricsPort},
+		Ports: []workload.Port{Port, GRPCPort, MetricsPort},
 		Resources: workload.Resources{
 			CPURequest: args.CPURequest, CPULimit: args.CPULimit,
 			MemoryRequest: args.Memory, MemoryLimit: args.Memory,

@@ -457,7 +457,7 @@ func TestModelServerSizeComesFromTheConfiguration(t *testing.T) {
 	c := build(t, "modelServerCpuRequest=100m", "modelServerCpuLimit=150m", "modelServerMemory=300Mi").
 		one(t, deployments, "model-server").containers()[0]
 	require.JSONEq(t, `{"requests":{"cpu":"100m","memory":"300Mi"},"limits":{"cpu":"150m","memory":"300Mi"}}`, asJSON(t, c["resources"]))
-	require.Equal(t, []string{"--model", "/model", "--listen", ":6001", "--metrics-listen", ":8001"}, texts(c["args"]))
+	require.Equal(t, []string{"--model", "/model", "--listen", ":6001", "--grpc-listen", ":9000", "--metrics-listen", ":8001"}, texts(c["args"]))
 }
 
 func TestPasswordIsGeneratedOnceAndKept(t *testing.T) {

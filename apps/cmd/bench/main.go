@@ -1,0 +1,114 @@
+// Command bench measures the model server against its limits in the same run
+// and writes what it found as JSON.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"headroom.dev/apps/internal/servebench"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+type common struct {
+	OrtLib   string        `required:"" env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library."`
+	Model    string        `required:"" placeholder:"DIR" help:"Folder of the model."`
+	Pictures string        `required:"" placeholder:"DIR" help:"Folder of *.jpg to classify."`
+	Slots    int           `default:"1" help:"Runs of the network at the same time: the server's cores."`
+	Stretch  time.Duration `default:"4s" help:"Length of one measurement."`
+}
+
+type options struct {
+	ModelServer struct {
+		common
+		Program    string `required:"" placeholder:"FILE" help:"The model server."`
+		ServerCPUs string `name:"server-cpus" default:"0" help:"Cores of the server and of bare loops, as taskset takes them."`
+		Rounds     int    `default:"5" help:"Rounds, of which medians are taken."`
+		Requests   int    `default:"200000" help:"Requests over which memory is watched."`
+		Photo      string `placeholder:"FILE" help:"A JPEG to preprocess besides the ones that are made up."`
+		Out        string `required:"" placeholder:"FILE" help:"JSON file to put the figures into."`
+	} `cmd:"" name:"modelserver" help:"Measure everything about the model server."`
+	Bare struct {
+		common
+	} `cmd:"" help:"Classify in a bare loop and print what it reached, as JSON."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	fail := func(code int, err error) int {
+		_, _ = fmt.Fprintf(stderr, "bench: %v\n", err)
+		return code
+	}
+	var o options
+	helped := false
+	parser, err := kong.New(&o, kong.Name("bench"), kong.Description("Measures the model server against its limits."),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
+	if err != nil {
+		return fail(exitError, err)
+	}
+	parsed, err := parser.Parse(args)
+	if helped {
+		return exitOK
+	}
+	if err != nil {
+		return fail(exitUsage, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if parsed.Command() == "bare" {
+		err = bare(ctx, o.Bare.common, stdout)
+	} else {
+		err = modelServer(ctx, o, stdout, stderr)
+	}
+	if err != nil {
+		return fail(exitError, err)
+	}
+	return exitOK
+}
+
+func bare(ctx context.Context, o common, stdout io.Writer) error {
+	pictures, err := servebench.ReadPictures(o.Pictures)
+	if err != nil {
+		return err
+	}
+	phase, err := servebench.Bare(ctx, servebench.BareConfig{
+		OrtLib: o.OrtLib, Model: o.Model, Pictures: pictures, Slots: o.Slots, For: o.Stretch,
+	})
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(stdout).Encode(phase)
+}
+
+func modelServer(ctx context.Context, o options, stdout, stderr io.Writer) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	m := o.ModelServer
+	figures, err := servebench.Run(ctx, servebench.Config{
+		Program: m.Program, Self: self, OrtLib: m.OrtLib, Model: m.Model, Pictures: m.Pictures, Photo: m.Photo,
+		ServerCPUs: m.ServerCPUs, Slots: m.Slots, Rounds: m.Rounds, Stretch: m.Stretch, Requests: m.Requests,
+		Progress: func(format string, args ...any) { _, _ = fmt.Fprintf(stderr, "bench: "+format+"\n", args...) },
+	})
+	if err != nil {
+		return err
+	}
+	servebench.Print(stdout, figures)
+	return servebench.Save(m.Out, figures)
+}
