@@ -28,7 +28,7 @@ demo loadtest: export IMAGES := $(IMAGES)
 demo loadtest: export RUN := $(RUN)
 
 .PHONY: help demo up down preview cluster cluster-down images loadtest local env \
-        test e2e lint check-imports fmt tidy model train tools clean
+        test e2e bench lint check-imports fmt tidy model train tools clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test: ## every module's tests, against a real Redis, ONNX Runtime and Prometheus
 
 e2e: ## the tests that need a cluster, on the local one
 	@hack/e2e.sh
+
+bench: ## measure each part beside its limit or peer; writes results/bench.json [PICTURE=file.jpg]
+	@hack/bench.sh
 
 lint: check-imports ## formatting, linters, tidy modules, shell scripts
 	@hack/lint.sh

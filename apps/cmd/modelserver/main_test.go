@@ -17,12 +17,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"headroom.dev/apps/internal/oipgrpc/inferencepb"
 	"headroom.dev/apps/internal/onnxtest"
 	"headroom.dev/apps/internal/reply"
 )
@@ -285,6 +290,54 @@ func (s *server) awaitClosed(t *testing.T) {
 			t.Fatal("the listener stays open")
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// The Open Inference Protocol with the real runtime: a pixel's mean is itself.
+func TestTheOpenInferenceProtocol(t *testing.T) {
+	folder := t.TempDir()
+	onnxtest.Write(t, filepath.Join(folder, "model.onnx"), onnxtest.Network{Width: 2, Height: 1, Flat: true})
+	write(t, filepath.Join(folder, "model.yaml"), "name: means\noutput: {kind: logits}\n")
+	s := start(t, "--model", folder, "--drain-delay", "0s")
+	connection, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	client := inferencepb.NewGRPCInferenceServiceClient(connection)
+	if live, err := client.ServerLive(t.Context(), &inferencepb.ServerLiveRequest{}); err != nil || !live.GetLive() {
+		t.Errorf("got %v, %v", live, err)
+	}
+	s.await(t, http.StatusOK)
+	if ready, err := client.ModelReady(t.Context(), &inferencepb.ModelReadyRequest{Name: "means"}); err != nil || !ready.GetReady() {
+		t.Errorf("got %v, %v", ready, err)
+	}
+	got, err := client.ModelInfer(t.Context(), &inferencepb.ModelInferRequest{
+		ModelName: "means",
+		Inputs: []*inferencepb.ModelInferRequest_InferInputTensor{{
+			Name: "input", Datatype: "FP32", Shape: []int64{2, 3, 1, 2},
+			Contents: &inferencepb.InferTensorContents{Fp32Contents: []float32{1, 3, 5, 5, 0, 1, 7, 7, 8, 8, 9, 9}},
+		}},
+	})
+	if want := []float32{2, 5, 0.5, 7, 8, 9}; err != nil || !slices.Equal(got.GetOutputs()[0].GetContents().GetFp32Contents(), want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+
+	const tensor = `{"inputs":[{"name":"input","datatype":"FP32","shape":[1,3,1,2],"data":[[[[1,3]],[[5,5]],[[0,1]]]]}]}`
+	response, err := http.Post(s.requests+"/v2/models/means/infer", "application/json", strings.NewReader(tensor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	const want = `{"model_name":"means","model_version":"1","outputs":[{"name":"output","datatype":"FP32","shape":[1,3],"data":[2,5,0.5]}]}`
+	if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != 200 || string(body) != want {
+		t.Errorf("got %d %s, %v", response.StatusCode, body, err)
+	}
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code, stderr := s.end(t); code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
 

@@ -78,10 +78,14 @@ func (p placement) turned() placement {
 	}
 }
 
+// leftToScale is by how much a picture that was reduced while it was decoded is
+// still to be made smaller, at least. The decoder's reduction keeps more of what
+// is finer than the result's pixels than the filter of Scale does; with a factor
+// of 2 left that hardly shows (libvips leaves the same).
+const leftToScale = 2
+
 // reducible is by how much a picture of width×height stored pixels may be
-// reduced while it is decoded, 1, 2, 4 or 8, so that it still has at least as
-// many pixels as the result takes from it. (The filter of the decoder's own
-// reduction averages, as a good filter does, so that no more are needed.)
+// reduced while it is decoded: 1, 2, 4 or 8.
 func (g Geometry) reducible(width, height int, orientation Orientation) int {
 	if orientation.sideways() {
 		width, height = height, width
@@ -89,7 +93,7 @@ func (g Geometry) reducible(width, height int, orientation Orientation) int {
 	p := g.place(width, height)
 	factor := min(p.factorX, p.factorY)
 	for _, denominator := range []int{8, 4, 2} {
-		if factor >= float64(denominator) {
+		if factor >= float64(leftToScale*denominator) {
 			return denominator
 		}
 	}

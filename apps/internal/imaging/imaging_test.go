@@ -232,8 +232,8 @@ func TestDecodeEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// What a JPEG is reduced to while it is decoded must never be less than the
-// result needs, for any proportions, resize mode and orientation.
+// What a JPEG is reduced to while it is decoded must never be less than twice
+// what the result needs, for any proportions, resize mode and orientation.
 func TestReducedDecodingLeavesEnoughPixels(t *testing.T) {
 	if !libjpeg.Available {
 		t.Skip("this build has no libjpeg-turbo")
@@ -244,13 +244,13 @@ func TestReducedDecodingLeavesEnoughPixels(t *testing.T) {
 		body          []byte
 		width, height int
 	}{
-		{"240×160 stretched to 30×30: 8 and 5.3 to 1, so a quarter", stretch(30, 30), turned(t, 1), 60, 40},
-		{"on its side, 160×240 are seen: 5.3 and 8 to 1", stretch(30, 30), turned(t, 6), 60, 40},
-		{"on its side to 20×60: 8 and 4 to 1", stretch(20, 60), turned(t, 6), 60, 40},
-		{"upright to 20×60: 12 and 2.7 to 1", stretch(20, 60), turned(t, 1), 120, 80},
-		{"letterbox to 24×24: the width counts, 10 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Letterbox}, turned(t, 1), 30, 20},
-		{"crop to 24×24: the height counts, 6.7 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Crop}, turned(t, 1), 60, 40},
-		{"crop after 41 for the shorter side: 3.9 to 1", imaging.Geometry{Width: 24, Height: 24, Resize: imaging.Crop, ShorterSide: 41}, turned(t, 1), 120, 80},
+		{"240×160 stretched to 15×15: 16 and 10.7 to 1, so a quarter", stretch(15, 15), turned(t, 1), 60, 40},
+		{"on its side, 160×240 are seen: 10.7 and 16 to 1", stretch(15, 15), turned(t, 6), 60, 40},
+		{"on its side to 10×30: 16 and 8 to 1", stretch(10, 30), turned(t, 6), 60, 40},
+		{"upright to 10×30: 24 and 5.3 to 1", stretch(10, 30), turned(t, 1), 120, 80},
+		{"letterbox to 15×15: the width counts, 16 to 1", imaging.Geometry{Width: 15, Height: 15, Resize: imaging.Letterbox}, turned(t, 1), 30, 20},
+		{"crop to 15×15: the height counts, 10.7 to 1", imaging.Geometry{Width: 15, Height: 15, Resize: imaging.Crop}, turned(t, 1), 60, 40},
+		{"crop after 41 for the shorter side: 3.9 to 1", imaging.Geometry{Width: 15, Height: 15, Resize: imaging.Crop, ShorterSide: 41}, turned(t, 1), 240, 160},
 		{"a larger result", stretch(300, 300), turned(t, 1), 240, 160},
 	}
 	for _, test := range tests {
@@ -263,6 +263,55 @@ func TestReducedDecodingLeavesEnoughPixels(t *testing.T) {
 				t.Errorf("decoded to %v, want %d×%d", got, test.width, test.height)
 			}
 		})
+	}
+}
+
+// What a JPEG that is reduced while it is decoded becomes differs little from
+// what it becomes when it is decoded whole. PICTURE names another picture than
+// the one that is made up.
+func TestReducedDecodingChangesLittle(t *testing.T) {
+	picture := image.NewRGBA(image.Rect(0, 0, 1000, 563))
+	random := rand.New(rand.NewPCG(7, 8))
+	for y := range 563 {
+		for x := range 1000 {
+			grain := random.IntN(16)
+			c := color.RGBA{R: uint8(x/5 + grain), G: uint8(y/3 + grain), B: uint8(90 + grain), A: 255}
+			if (x/70+y/50)%3 == 0 { // edges
+				c.R, c.B = uint8(230-grain), uint8(20+grain)
+			}
+			picture.SetRGBA(x, y, c)
+		}
+	}
+	body := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, picture, &jpeg.Options{Quality: 90}) })
+	if path := os.Getenv("PICTURE"); path != "" {
+		var err error
+		if body, err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	geometry := stretch(112, 112)
+	whole, err := newDecoder(t, stretch(10_000, 10_000), limits).Decode(t.Context(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(imaging.NewScaler(geometry).Scale(whole))
+	reduced, err := newDecoder(t, geometry, limits).Decode(t.Context(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := imaging.NewScaler(geometry).Scale(reduced)
+	sum, far := 0, 0
+	for i := range got {
+		difference := max(got[i], want[i]) - min(got[i], want[i])
+		sum += int(difference)
+		if difference > 16 {
+			far++
+		}
+	}
+	mean, share := float64(sum)/float64(len(got)), float64(far)/float64(len(got))
+	t.Logf("decoded to %v; off by %.2f of 256 on average, by more than 16 in %.2f%%", reduced.Bounds().Size(), mean, 100*share)
+	if mean > 2 || share > 0.02 {
+		t.Errorf("off by %.2f of 256 on average, by more than 16 in %.2f%%", mean, 100*share)
 	}
 }
 

@@ -4,10 +4,15 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"headroom.dev/apps/internal/inference"
@@ -16,6 +21,7 @@ import (
 	"headroom.dev/apps/internal/oipgrpc"
 	"headroom.dev/apps/internal/onnx"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // ServerName is the server's name in the protocol's metadata.
@@ -128,12 +134,29 @@ func (a *API) countInfer(c *gin.Context) {
 	if !strings.HasSuffix(c.FullPath(), "/infer") {
 		return
 	}
-	var t tally
-	code := http.StatusInternalServerError
-	defer func() { a.metrics.count(code, t.of(code)) }()
-	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), tallyKey{}, &t))
+	ctx, ended := a.begin(tracing.Extract(c.Request.Context(), c.Request.Header))
+	code := http.StatusInternalServerError // where it panics
+	defer func() { ended(code) }()
+	c.Request = c.Request.WithContext(ctx)
 	c.Next()
 	code = c.Writer.Status()
+}
+
+// begin begins to count and to trace a request of the protocol to infer. ended
+// is told the HTTP status that the request was answered with.
+func (a *API) begin(ctx context.Context) (_ context.Context, ended func(status int)) {
+	ctx, span := a.config.Tracing.SpanOf(ctx, trace.SpanKindServer, time.Time{}, "infer")
+	var t tally
+	return context.WithValue(ctx, tallyKey{}, &t), func(status int) {
+		a.metrics.count(status, t.of(status))
+		if span.IsRecording() {
+			span.SetAttributes(attribute.Int("http.response.status_code", status))
+			if status >= 300 {
+				span.SetStatus(otelcodes.Error, t.of(status))
+			}
+		}
+		span.End()
+	}
 }
 
 // statusOf is the HTTP status that a gRPC code stands for here.
@@ -148,10 +171,13 @@ func (a *API) countCall(ctx context.Context, request any, info *grpc.UnaryServer
 	if !strings.HasSuffix(info.FullMethod, "/ModelInfer") {
 		return handler(ctx, request)
 	}
-	var t tally
-	code := http.StatusInternalServerError
-	defer func() { a.metrics.count(code, t.of(code)) }()
-	answer, err := handler(context.WithValue(ctx, tallyKey{}, &t), request)
+	if values := metadata.ValueFromIncomingContext(ctx, tracing.Header); len(values) == 1 {
+		ctx = tracing.WithTraceParent(ctx, values[0])
+	}
+	ctx, ended := a.begin(ctx)
+	code := http.StatusInternalServerError // where it panics
+	defer func() { ended(code) }()
+	answer, err := handler(ctx, request)
 	if known, ok := statusOf[status.Code(err)]; ok {
 		code = known
 	}
