@@ -49,7 +49,7 @@ type options struct {
 	OrtLib           string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
 	Slots            int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
 	MaxBatch         int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
-	Calibration      time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement, 0s (none) to 1m."`
+	Calibration      time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
 	MaxWaiting       int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
 	MaxBody          int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
 	MaxBodyMemory    int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused."`
@@ -206,6 +206,9 @@ func serveModel(o options, spec model.Spec, labels []string, traces *tracing.Tra
 		Limits:  picture.Limits{Body: o.MaxBody, Memory: o.MaxBodyMemory, Time: o.ReadTimeout},
 		Timeout: o.Timeout, Version: version(), Metrics: metrics, Tracing: traces, Log: log,
 	})
+	// With less than a core it would take longer, and a start is what a burst
+	// waits for.
+	o.Calibration = time.Duration(float64(o.Calibration) * min(1, cores()))
 	servers, err := listen(o, api, metrics)
 	if err != nil {
 		return err

@@ -59,8 +59,8 @@ type Config struct {
 	// batches, 0 for what calibration finds. A network with a batch of its own
 	// takes that.
 	MaxBatch int
-	// Calibration is how long the search for the best batch may take, about; 0
-	// for none.
+	// Calibration is how long the search for the best batch may take, but for
+	// the run that is then under way; 0 for none.
 	Calibration time.Duration
 	// Limits are a picture's.
 	Limits   imaging.Limits
@@ -122,24 +122,29 @@ func (c *Classifier) start(ctx context.Context) error {
 	if err := c.addLanes(1); err != nil {
 		return err
 	}
-	batch, err := c.batch(ctx)
+	fastest, err := c.addRunner(ctx, max(c.config.MaxBatch, 1))
 	if err != nil {
 		return err
 	}
-	fastest := time.Duration(0)
-	for range c.config.Slots {
-		runner, err := c.NewRunner(batch)
+	if c.config.MaxBatch == 0 && c.Batch() == 0 {
+		if c.report.Costs, err = c.costs(ctx, fastest); err != nil {
+			return err
+		}
+		if batch := inference.BestBatch(c.report.Costs); batch > 1 {
+			c.parts.runners[0].Close()
+			c.parts.runners = nil
+			if _, err := c.addRunner(ctx, batch); err != nil {
+				return err
+			}
+		}
+	}
+	c.report.Batch = c.parts.runners[0].Batch()
+	for range c.config.Slots - 1 {
+		took, err := c.addRunner(ctx, c.report.Batch)
 		if err != nil {
 			return err
 		}
-		c.parts.runners = append(c.parts.runners, runner)
-		took, err := runner.WarmUp(ctx, preparer, c.parts.lanes[0], warmUps)
-		if err != nil {
-			return err
-		}
-		if fastest == 0 || took < fastest {
-			fastest = took
-		}
+		fastest = min(fastest, took)
 	}
 	for range c.config.Slots - 1 {
 		preparer, err := c.NewPreparer(c.config.Limits)
@@ -148,7 +153,6 @@ func (c *Classifier) start(ctx context.Context) error {
 		}
 		c.parts.preparers = append(c.parts.preparers, preparer)
 	}
-	c.report.Batch = c.parts.runners[0].Batch()
 	if err := c.addLanes(c.config.Slots * (1 + c.report.Batch)); err != nil {
 		return err
 	}
@@ -176,72 +180,63 @@ func (c *Classifier) addLanes(n int) error {
 	return nil
 }
 
-// batch is the most pictures of a run: what is configured, or what pays.
-func (c *Classifier) batch(ctx context.Context) (int, error) {
-	if c.config.MaxBatch > 0 || c.Batch() > 0 {
-		return max(c.config.MaxBatch, 1), nil
+// addRunner makes a warm runner of up to batch pictures a run, and returns the
+// time of its fastest run on one.
+func (c *Classifier) addRunner(ctx context.Context, batch int) (fastest time.Duration, err error) {
+	runner, err := c.NewRunner(batch)
+	if err != nil {
+		return 0, err
 	}
-	costs, err := c.costs(ctx)
-	c.report.Costs = costs
-	return inference.BestBatch(costs), err
+	c.parts.runners = append(c.parts.runners, runner)
+	return runner.WarmUp(ctx, c.parts.preparers[0], c.parts.lanes[0], warmUps)
 }
 
-// triedBatches are the sizes that calibration tries.
+// triedBatches are the sizes that calibration tries, each triedRounds times.
 var triedBatches = []int{1, 2, 4, 8}
 
-// costs measures the CPU time of runs on several pictures, each size several
-// times in turn, and gives the fastest of each. What would not fit into the
-// time for calibration is not tried. CPU time, as a container with a small CPU
-// limit stands still for most of the wall clock's time.
-func (c *Classifier) costs(ctx context.Context) ([]inference.BatchCost, error) {
-	const rounds = 3
+const triedRounds = 3
+
+// costs measures the CPU time of runs on several pictures, the sizes in turn, and
+// gives the fastest of each. What would not fit into the time for calibration,
+// going by that of a run on one picture, is not tried; where the time ends all
+// the same, as a container's CPU limit makes it stand still, nothing is given.
+func (c *Classifier) costs(ctx context.Context, single time.Duration) ([]inference.BatchCost, error) {
 	end := time.Now().Add(c.config.Calibration)
-	if c.config.Calibration <= 0 {
+	sizes := 1
+	// The first round also takes the memory for a size and does not count.
+	for pictures := triedBatches[0]; sizes < len(triedBatches); sizes++ {
+		pictures += triedBatches[sizes]
+		if time.Duration((triedRounds+1)*pictures)*single > c.config.Calibration {
+			break
+		}
+	}
+	if sizes == 1 {
 		return nil, nil
 	}
-	runner, err := c.NewRunner(1)
+	largest := triedBatches[sizes-1]
+	if err := c.addLanes(largest); err != nil {
+		return nil, err
+	}
+	runner, err := c.NewRunner(largest)
 	if err != nil {
 		return nil, err
 	}
 	defer runner.Close()
-	took, err := runner.WarmUp(ctx, c.parts.preparers[0], c.parts.lanes[0], warmUps)
-	if err != nil {
-		return nil, err
-	}
-	// The runs of all sizes up to one, as often as they are repeated; the first
-	// of each size also takes the memory for it and does not count.
-	sizes := triedBatches[:1]
-	for pictures := 1; len(sizes) < len(triedBatches); {
-		next := triedBatches[len(sizes)]
-		if pictures += next; time.Now().Add(time.Duration((rounds+1)*pictures) * took).After(end) {
-			break
-		}
-		sizes = triedBatches[:len(sizes)+1]
-	}
-	if len(sizes) == 1 {
-		return nil, nil
-	}
-	largest := sizes[len(sizes)-1]
-	if err := c.addLanes(largest); err != nil {
-		return nil, err
-	}
-	batched, err := c.NewRunner(largest)
-	if err != nil {
-		return nil, err
-	}
-	defer batched.Close()
 
 	// The thread's own clock counts only while the goroutine stays on it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	costs := make([]inference.BatchCost, len(sizes))
-	for round := range rounds + 1 {
-		for i, size := range sizes {
+	costs := make([]inference.BatchCost, sizes)
+	for round := range triedRounds + 1 {
+		for i, size := range triedBatches[:sizes] {
+			if time.Now().After(end) {
+				return nil, nil
+			}
 			begin, err := threadTime()
 			if err != nil {
 				return nil, err
 			}
-			if err := batched.Run(ctx, c.parts.lanes[:size]); err != nil {
+			if err := runner.Run(ctx, c.parts.lanes[:size]); err != nil {
 				return nil, fmt.Errorf("measuring batches of %d: %w", size, err)
 			}
 			after, err := threadTime()

@@ -4,8 +4,8 @@ import "time"
 
 // BatchCost is what one run on Size pictures costs, in CPU time.
 type BatchCost struct {
-	Size int
-	Cost time.Duration
+	Size int           `json:"size"`
+	Cost time.Duration `json:"cost_ns"`
 }
 
 // MinBatchGain is by how much the pictures a second of CPU must grow for
