@@ -44,6 +44,7 @@ type options struct {
 	} `cmd:"" name:"modelserver" help:"Measure everything about the model server."`
 	Bare struct {
 		common
+		Rate float64 `help:"Pictures to begin a second, evenly spaced; 0 for as many as there can be."`
 	} `cmd:"" help:"Classify in a bare loop and print what it reached, as JSON."`
 }
 
@@ -71,7 +72,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if parsed.Command() == "bare" {
-		err = bare(ctx, o.Bare.common, stdout)
+		err = bare(ctx, o.Bare.common, o.Bare.Rate, stdout)
 	} else {
 		err = modelServer(ctx, o, stdout, stderr)
 	}
@@ -81,13 +82,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-func bare(ctx context.Context, o common, stdout io.Writer) error {
+func bare(ctx context.Context, o common, rate float64, stdout io.Writer) error {
 	pictures, err := servebench.ReadPictures(o.Pictures)
 	if err != nil {
 		return err
 	}
 	phase, err := servebench.Bare(ctx, servebench.BareConfig{
-		OrtLib: o.OrtLib, Model: o.Model, Pictures: pictures, Slots: o.Slots, For: o.Stretch,
+		OrtLib: o.OrtLib, Model: o.Model, Pictures: pictures, Slots: o.Slots, For: o.Stretch, Rate: rate,
 	})
 	if err != nil {
 		return err

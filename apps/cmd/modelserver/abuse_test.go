@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -35,6 +37,10 @@ var abuse = map[string]func(address string) (status int, err error){
 		bomb := "GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x02\x02L\x01\x00"
 		return send(address, len(bomb), []byte(bomb), false)
 	},
+	"a picture of few bytes and very much memory": func(address string) (int, error) {
+		body := deepPNG()
+		return send(address, len(body), body, false)
+	},
 	"a JPEG that is broken in its middle": func(address string) (int, error) {
 		photo, err := os.ReadFile(bundled + "/samples/bus.jpg")
 		if err != nil {
@@ -60,6 +66,14 @@ var abuse = map[string]func(address string) (status int, err error){
 		body := []byte(strings.Repeat(`{"image":`, 5000))
 		return send(address, len(body), body, false, "Content-Type: application/json")
 	},
+}
+
+// deepPNG announces 5000×5000 pixels of 8 bytes each, which is within the limit
+// of pixels, and holds none.
+func deepPNG() []byte {
+	header := []byte("IHDR\x00\x00\x13\x88\x00\x00\x13\x88\x10\x06\x00\x00\x00")
+	file := append([]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d"), header...)
+	return binary.BigEndian.AppendUint32(file, crc32.ChecksumIEEE(header))
 }
 
 // send writes a request with a body and reads the answer's status. close ends
@@ -108,6 +122,9 @@ func TestEveryAbuseIsRefusedWithItsLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = connection.Close() }()
+	if err := connection.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(connection, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx"); err != nil {
 		t.Fatal(err)
 	}

@@ -52,8 +52,9 @@ type options struct {
 	Calibration      time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
 	MaxWaiting       int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
 	MaxBody          int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
-	MaxBodyMemory    int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused."`
-	MaxPixels        int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000. Decoding takes up to about 12 bytes of memory a pixel."`
+	MaxBodyMemory    int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused. Over gRPC each call counts as the largest body."`
+	MaxPixels        int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000."`
+	MaxDecodeMemory  int64         `env:"MAX_DECODE_MEMORY" default:"268435456" help:"Most bytes of memory that pictures take while they are decoded, all together, 1048576 to 1099511627776: 3 to 24 a pixel, by format. One that needs more is refused, others wait."`
 	ReadTimeout      time.Duration `env:"READ_TIMEOUT" default:"10s" help:"Longest time for a request body to arrive, 1ms to 90s."`
 	DecodeTimeout    time.Duration `env:"DECODE_TIMEOUT" default:"5s" help:"Longest time to decode a picture, 1ms to 90s."`
 	Timeout          time.Duration `env:"TIMEOUT" default:"10s" help:"Longest that a request may take, also where its deadline is later or there is none, 1ms to 90s."`
@@ -74,6 +75,7 @@ func (o *options) Validate() error {
 		{"--max-waiting", int64(o.MaxWaiting), -1, 10000},
 		{"--max-body", o.MaxBody, 1024, 1 << 30},
 		{"--max-body-memory", o.MaxBodyMemory, 1 << 20, 1 << 40},
+		{"--max-decode-memory", o.MaxDecodeMemory, 1 << 20, 1 << 40},
 		{"--max-pixels", o.MaxPixels, 1, 1_000_000_000},
 	}
 	for _, r := range ranges {
@@ -279,7 +281,7 @@ func load(ctx context.Context, o options, spec model.Spec, labels []string, api 
 	}
 	c, err := classifier.Load(ctx, o.Model, spec, labels, classifier.Config{
 		Slots: o.Slots, Waiting: o.MaxWaiting, MaxBatch: o.MaxBatch, Calibration: o.Calibration,
-		Limits: imaging.Limits{Pixels: o.MaxPixels, Time: o.DecodeTimeout}, Observer: metrics,
+		Limits: imaging.Limits{Pixels: o.MaxPixels, Memory: imaging.NewBudget(o.MaxDecodeMemory), Time: o.DecodeTimeout}, Observer: metrics,
 	})
 	if err != nil {
 		return err

@@ -460,7 +460,7 @@ func TestHelpTellsEveryFlag(t *testing.T) {
 	}
 	for _, flag := range []string{
 		"model", "listen", "grpc-listen", "metrics-listen", "ort-lib", "slots", "max-batch", "calibration", "max-waiting", "max-body", "max-body-memory",
-		"max-pixels", "read-timeout", "decode-timeout", "timeout", "drain-delay", "drain", "otlp-endpoint", "trace-sample-ratio",
+		"max-pixels", "max-decode-memory", "read-timeout", "decode-timeout", "timeout", "drain-delay", "drain", "otlp-endpoint", "trace-sample-ratio",
 	} {
 		environment := "$" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 		if help := strings.Join(strings.Fields(stdout.String()), " "); !strings.Contains(help, "--"+flag) || !strings.Contains(help, environment) {

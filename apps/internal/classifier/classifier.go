@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -316,11 +317,15 @@ func (p *picture) Prepare(ctx context.Context, preparer *model.Preparer, lane *m
 		return err
 	}
 	decoded := time.Now()
-	preparer.Fill(lane)
+	if err := preparer.Fill(ctx, lane); err != nil {
+		return err
+	}
 	p.observer.Observe(Decode, decoded.Sub(begin))
 	p.observer.Observe(Preprocess, time.Since(decoded))
 	return nil
 }
+
+func (p *picture) Sample() bool { return true }
 
 func (p *picture) Finish(lane *model.Lane, waited time.Duration) (err error) {
 	p.answer.Waited, p.answer.Ran = waited, time.Now()
@@ -346,7 +351,13 @@ func (c *Classifier) Infer(ctx context.Context, priority inference.Priority, row
 	for i := range rows {
 		places <- struct{}{}
 		group.Go(func() {
-			defer func() { <-places }()
+			defer func() {
+				// No caller's recover sees this goroutine.
+				if p := recover(); p != nil {
+					stop(fmt.Errorf("inferring panicked: %v\n%s", p, debug.Stack()))
+				}
+				<-places
+			}()
 			t := tensor{input: input[i*size:][:size], observer: c.config.Observer}
 			if err := c.engine.Do(ctx, priority, &t); err != nil {
 				stop(err)
@@ -374,6 +385,9 @@ type tensor struct {
 func (t *tensor) Prepare(_ context.Context, _ *model.Preparer, lane *model.Lane) error {
 	return lane.SetInput(t.input)
 }
+
+// Sample is false: to copy a row takes microseconds.
+func (t *tensor) Sample() bool { return false }
 
 func (t *tensor) Finish(lane *model.Lane, waited time.Duration) error {
 	t.observer.Observe(Queue, waited)

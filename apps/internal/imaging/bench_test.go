@@ -31,7 +31,7 @@ func BenchmarkPreprocess(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pixels := scaler.Scale(picture)
+	pixels := scaled(b, scaler, picture)
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -43,7 +43,7 @@ func BenchmarkPreprocess(b *testing.B) {
 	b.Run("scale", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			scaler.Scale(picture)
+			scaled(b, scaler, picture)
 		}
 	})
 	b.Run("pack", func(b *testing.B) {

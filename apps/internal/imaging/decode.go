@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	_ "image/gif" // the formats that Decode knows
 	_ "image/jpeg"
 	_ "image/png"
@@ -39,6 +40,9 @@ const MaxSide = 65535
 type Limits struct {
 	// Pixels is the most pixels that a picture may have.
 	Pixels int64
+	// Memory is what all pictures share that are decoded at the same time; nil
+	// for as much as they take.
+	Memory *Budget
 	// Time is the longest that decoding may take.
 	Time time.Duration
 }
@@ -56,6 +60,7 @@ type Decoder struct {
 	limits   Limits
 	jpeg     *libjpeg.Decoder // nil in builds without libjpeg-turbo
 	rgb      RGB
+	reserved int64 // of the limits' memory
 }
 
 // keptPixels is the largest buffer of pixels, in bytes, that is kept between
@@ -80,58 +85,94 @@ func NewDecoder(geometry Geometry, limits Limits) (*Decoder, error) {
 
 // Close frees the decoder.
 func (d *Decoder) Close() {
+	d.Release()
 	if d.jpeg != nil {
 		d.jpeg.Close()
 	}
 }
 
-// Decode reads a JPEG, PNG, GIF (its first frame), WebP or BMP. A picture that
-// announces more pixels than the limit, or a side above MaxSide, is refused
-// before any memory is taken for them. Decoding ends early when ctx does, with
-// ctx's error, and when it has taken too long: a small file can ask for very
-// much work. Other errors are *Error. The picture is valid until the next call.
-func (d *Decoder) Decode(ctx context.Context, body []byte) (Picture, error) {
-	turn := orientation(body)
-	if d.jpeg != nil && bytes.HasPrefix(body, []byte("\xff\xd8")) {
-		picture, err := d.decodeJPEG(ctx, body, turn)
-		if !errors.Is(err, libjpeg.ErrUnsupported) {
-			return picture, err
-		}
-	}
-	decoded, err := d.decode(ctx, body)
-	return Picture{decoded, turn}, err
+// Release gives the memory of the picture back that was decoded last; it must
+// not be used any more.
+func (d *Decoder) Release() {
+	d.limits.Memory.release(d.reserved)
+	d.reserved = 0
 }
 
-func (d *Decoder) decodeJPEG(ctx context.Context, body []byte, turn Orientation) (Picture, error) {
-	width, height, err := d.jpeg.Header(body)
-	if errors.Is(err, libjpeg.ErrUnsupported) {
-		return Picture{}, err
+// reserve takes n bytes of the memory that all pictures share, and waits for
+// them where others have them.
+func (d *Decoder) reserve(ctx context.Context, format string, n int64) error {
+	if most := d.limits.Memory.size(); n > most {
+		return &Error{
+			TooLarge: true,
+			Message:  fmt.Sprintf("the %s picture takes about %d bytes of memory to decode; at most %d are given", format, n, most),
+		}
 	}
-	if err != nil {
-		return Picture{}, &Error{Message: fmt.Sprintf("the jpeg picture can't be decoded: %v", err)}
+	if err := d.limits.Memory.acquire(ctx, n); err != nil {
+		return err
 	}
-	if err := d.checkSize("jpeg", width, height); err != nil {
-		return Picture{}, err
-	}
-	denominator := d.geometry.reducible(width, height, turn)
-	width, height = (width+denominator-1)/denominator, (height+denominator-1)/denominator
-	d.rgb.Width, d.rgb.Height = width, height
-	n := 3 * width * height
-	if cap(d.rgb.Pix) < n || cap(d.rgb.Pix) > keptPixels {
-		d.rgb.Pix = make([]uint8, n)
-	}
-	d.rgb.Pix = d.rgb.Pix[:n]
+	d.reserved = n
+	return nil
+}
 
-	err = d.jpeg.Decode(ctx, d.limits.Time, body, denominator, width, height, d.rgb.Pix)
+// Decode reads a JPEG, PNG, GIF (its first frame), WebP or BMP. A picture that
+// announces more pixels than the limit, a side above MaxSide, or so many pixels
+// that they need more memory than there is, is refused before any is taken for
+// them. Decoding ends early when ctx does, with ctx's error, and when it has
+// taken too long: a small file can ask for very much work. Other errors are
+// *Error. The picture is valid until the next call or Release.
+func (d *Decoder) Decode(ctx context.Context, body []byte) (picture Picture, err error) {
+	d.Release()
+	defer func() {
+		if err != nil {
+			d.Release()
+		}
+	}()
+	picture.Orientation = orientation(body)
+	if d.jpeg != nil && bytes.HasPrefix(body, []byte("\xff\xd8")) {
+		picture.Image, err = d.decodeJPEG(ctx, body, picture.Orientation)
+	} else {
+		picture.Image, err = d.decode(ctx, body)
+	}
+	return picture, err
+}
+
+func (d *Decoder) decodeJPEG(ctx context.Context, body []byte, turn Orientation) (image.Image, error) {
+	broken := func(err error) error {
+		return &Error{Message: fmt.Sprintf("the jpeg picture can't be decoded: %v", err)}
+	}
+	header, err := d.jpeg.Header(body)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if err := d.checkSize("jpeg", header.Width, header.Height); err != nil {
+		return nil, err
+	}
+	denominator := d.geometry.reducible(header.Width, header.Height, turn)
+	d.rgb.Width, d.rgb.Height = header.Reduced(denominator)
+	room := header.Room(denominator)
+	memory := int64(room)
+	if header.Progressive {
+		const coefficient = 2 // bytes
+		memory += coefficient * int64(header.Components) * int64(header.Width) * int64(header.Height)
+	}
+	if err := d.reserve(ctx, "jpeg", memory); err != nil {
+		return nil, err
+	}
+	if cap(d.rgb.Pix) < room || cap(d.rgb.Pix) > keptPixels {
+		d.rgb.Pix = make([]uint8, room)
+	}
+	d.rgb.Pix = d.rgb.Pix[:room]
+
+	err = d.jpeg.Decode(ctx, d.limits.Time, body, header, denominator, d.rgb.Pix)
 	switch {
 	case err == nil:
-		return Picture{&d.rgb, turn}, nil
+		return &d.rgb, nil
 	case errors.Is(err, libjpeg.ErrTimeout):
-		return Picture{}, d.tooSlow("jpeg")
+		return nil, d.tooSlow("jpeg")
 	case ctx.Err() != nil:
-		return Picture{}, ctx.Err()
+		return nil, ctx.Err()
 	}
-	return Picture{}, &Error{Message: fmt.Sprintf("the jpeg picture can't be decoded: %v", err)}
+	return nil, broken(err)
 }
 
 func (d *Decoder) decode(ctx context.Context, body []byte) (picture image.Image, err error) {
@@ -153,11 +194,14 @@ func (d *Decoder) decode(ctx context.Context, body []byte) (picture image.Image,
 	if err := d.checkSize(format, config.Width, config.Height); err != nil {
 		return nil, err
 	}
+	if err := d.reserve(ctx, format, bytesPerPixel(format, config.ColorModel)*int64(config.Width)*int64(config.Height)); err != nil {
+		return nil, err
+	}
 
 	source := &reader{ctx: ctx, end: time.Now().Add(d.limits.Time), bytes: bytes.NewReader(body)}
 	picture, _, err = image.Decode(source)
 	switch {
-	case source.late:
+	case source.late || time.Now().After(source.end):
 		return nil, d.tooSlow(format)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -169,6 +213,25 @@ func (d *Decoder) decode(ctx context.Context, body []byte) (picture image.Image,
 		return studioRange(picture), nil
 	}
 	return picture, nil
+}
+
+// bytesPerPixel is about what the Go decoders take for a pixel at most.
+func bytesPerPixel(format string, model color.Model) int64 {
+	switch format {
+	case "jpeg": // a progressive one has coefficients of 4 bytes, and planes
+		if model == color.CMYKModel {
+			return 24
+		}
+		return 15
+	case "png": // an interlaced one is put together from another
+		if model == color.RGBA64Model || model == color.NRGBA64Model {
+			return 16
+		}
+		return 8
+	case "webp": // one without loss is transformed from copy to copy
+		return 12
+	}
+	return 5
 }
 
 func (d *Decoder) checkSize(format string, width, height int) error {

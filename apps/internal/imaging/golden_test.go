@@ -39,7 +39,7 @@ func (g golden) tensor(t *testing.T) []float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pixels := imaging.NewScaler(geometry).Scale(picture)
+	pixels := scaled(t, imaging.NewScaler(geometry), picture)
 	layout, color := imaging.Layout(g.Layout), imaging.Color(g.Color)
 	n := g.Width * g.Height * color.Channels()
 	result := make([]float64, n)

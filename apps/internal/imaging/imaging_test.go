@@ -45,6 +45,16 @@ func newDecoder(t testing.TB, geometry imaging.Geometry, limits imaging.Limits) 
 	return d
 }
 
+// scaled scales a picture by geometry.
+func scaled(t testing.TB, scaler *imaging.Scaler, picture imaging.Picture) []uint8 {
+	t.Helper()
+	pixels, err := scaler.Scale(t.Context(), picture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pixels
+}
+
 func upright(picture image.Image) imaging.Picture { return imaging.Picture{Image: picture} }
 
 // webpRed is a lossless WebP of 1×1 pixel of pure red: RIFF and VP8L headers,
@@ -118,7 +128,7 @@ func TestDecodeKnowsTheFormats(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			pixels := imaging.NewScaler(stretch(1, 1)).Scale(picture)
+			pixels := scaled(t, imaging.NewScaler(stretch(1, 1)), picture)
 			if pixels[0] < 253 || pixels[1] > 2 || pixels[2] > 2 {
 				t.Errorf("red came out as %v", pixels)
 			}
@@ -150,7 +160,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		{"text", []byte("hello"), false, "the body is not a picture in a known format; allowed: JPEG, PNG, GIF, WebP, BMP"},
 		{"a JPEG that is cut off in its header", photo[:20], false, either("the jpeg picture can't be decoded: Premature end of JPEG file", "the picture can't be decoded: unexpected EOF")},
-		{"a JPEG that is cut off in its data", photo[:len(photo)-20], false, either("the jpeg picture can't be decoded: Premature end of JPEG file",
+		{"a JPEG that is cut off in its data", photo[:len(photo)-20], false, either("the jpeg picture can't be decoded: Corrupt JPEG data: premature end of data segment",
 			"the jpeg picture can't be decoded: invalid JPEG format: short Huffman data")},
 		{"a PNG bomb", pngBomb(50_000, 50_000), true, "the png picture has 50000×50000 pixels; at most 25000000 in all and 65535 a side are accepted"},
 		{"a PNG whose pixels overflow 64 bits when multiplied carelessly", pngBomb(1<<31-1, 1<<31-1), false, "the picture can't be decoded: png: unsupported feature: dimension overflow"},
@@ -209,6 +219,70 @@ func TestDecodeTakesNoLongerThanItMay(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Pictures that are decoded at the same time share the memory that there is for
+// it; one that needs more than all of it is refused, whatever its pixels.
+func TestMemoryToDecodeIsShared(t *testing.T) {
+	const given = 1 << 20
+	shared := imaging.Limits{Pixels: limits.Pixels, Time: limits.Time, Memory: imaging.NewBudget(given)}
+	deep := image.NewNRGBA64(image.Rect(0, 0, 300, 300)) // of 16 bytes a pixel
+	large := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, deep) })
+	var bad *imaging.Error
+	const want = "the png picture takes about 1440000 bytes of memory to decode; at most 1048576 are given"
+	if _, err := newDecoder(t, stretch(64, 64), shared).Decode(t.Context(), large); !errors.As(err, &bad) || !bad.TooLarge || bad.Message != want {
+		t.Errorf("got %v", err)
+	}
+
+	// Two of 720,000 bytes don't go together.
+	half := encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, noise(300, 300)) })
+	first, second := newDecoder(t, stretch(64, 64), shared), newDecoder(t, stretch(64, 64), shared)
+	if _, err := first.Decode(t.Context(), half); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := second.Decode(ctx, half); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second at the same time: %v", err)
+	}
+	// A picture that can't be decoded gives back what it took, and so does a
+	// decoder that is told to.
+	if _, err := first.Decode(t.Context(), half[:len(half)/2]); err == nil {
+		t.Error("half a picture was decoded")
+	}
+	if _, err := second.Decode(t.Context(), half); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	second.Release()
+	if _, err := first.Decode(t.Context(), half); err != nil {
+		t.Errorf("after its release: %v", err)
+	}
+}
+
+func TestScaleEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := imaging.NewScaler(stretch(8, 8)).Scale(ctx, upright(solid(100, 100, color.White))); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A photograph of which only the end marker is missing has every pixel.
+func TestAJPEGWithoutItsEndMarkerIsWhole(t *testing.T) {
+	body := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, noise(64, 48), nil) })
+	decoder := newDecoder(t, stretch(64, 48), limits)
+	picture, err := decoder.Decode(t.Context(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(scaled(t, imaging.NewScaler(stretch(64, 48)), picture))
+	picture, err = decoder.Decode(t.Context(), body[:len(body)-2])
+	if !libjpeg.Available {
+		t.Skipf("the standard library's decoder wants the marker: %v", err)
+	}
+	if err != nil || !slices.Equal(scaled(t, imaging.NewScaler(stretch(64, 48)), picture), want) {
+		t.Errorf("got %v, or other pixels", err)
 	}
 }
 
@@ -294,12 +368,12 @@ func TestReducedDecodingChangesLittle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := slices.Clone(imaging.NewScaler(geometry).Scale(whole))
+	want := slices.Clone(scaled(t, imaging.NewScaler(geometry), whole))
 	reduced, err := newDecoder(t, geometry, limits).Decode(t.Context(), body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := imaging.NewScaler(geometry).Scale(reduced)
+	got := scaled(t, imaging.NewScaler(geometry), reduced)
 	sum, far := 0, 0
 	for i := range got {
 		difference := max(got[i], want[i]) - min(got[i], want[i])
@@ -355,8 +429,12 @@ func TestStretchIsWhatXImageComputes(t *testing.T) {
 	draw.Draw(rgba, rgba.Bounds(), photo, image.Point{}, draw.Src)
 	deep := image.NewRGBA64(photo.Bounds())
 	draw.Draw(deep, deep.Bounds(), photo, image.Point{}, draw.Src)
+	deepStraight := image.NewNRGBA64(photo.Bounds())
+	draw.Draw(deepStraight, deepStraight.Bounds(), photo, image.Point{}, draw.Src)
+	deepGray := image.NewGray16(photo.Bounds())
+	draw.Draw(deepGray, deepGray.Bounds(), photo, image.Point{}, draw.Src)
 	sources := map[string]image.Image{
-		"NRGBA": photo, "RGBA": rgba, "RGBA64": deep, "Gray": gray, "a part of RGBA": rgba.SubImage(image.Rect(10, 10, 60, 50)),
+		"NRGBA": photo, "RGBA": rgba, "RGBA64": deep, "NRGBA64": deepStraight, "Gray16": deepGray, "Gray": gray, "a part of RGBA": rgba.SubImage(image.Rect(10, 10, 60, 50)),
 		"YCbCr 4:4:4": ycbcr(image.YCbCrSubsampleRatio444), "YCbCr 4:2:2": ycbcr(image.YCbCrSubsampleRatio422),
 		"YCbCr 4:2:0": ycbcr(image.YCbCrSubsampleRatio420), "YCbCr 4:4:0": ycbcr(image.YCbCrSubsampleRatio440),
 		"YCbCr 4:1:1": ycbcr(image.YCbCrSubsampleRatio411), "YCbCr 4:1:0": ycbcr(image.YCbCrSubsampleRatio410),
@@ -366,7 +444,7 @@ func TestStretchIsWhatXImageComputes(t *testing.T) {
 			t.Run(fmt.Sprint(name, " to ", size), func(t *testing.T) {
 				want := image.NewRGBA(image.Rectangle{Max: size})
 				draw.BiLinear.Scale(want, want.Bounds(), source, source.Bounds(), draw.Src, nil)
-				got := imaging.NewScaler(stretch(size.X, size.Y)).Scale(upright(source))
+				got := scaled(t, imaging.NewScaler(stretch(size.X, size.Y)), upright(source))
 				for i := range size.X * size.Y {
 					for c := range 3 {
 						if g, w := int(got[3*i+c]), int(want.Pix[4*i+c]); g-w > 1 || w-g > 1 {
@@ -435,8 +513,8 @@ func TestGeometry(t *testing.T) {
 				Width: test.width, Height: test.height, Resize: test.resize, ShorterSide: test.shorter, Pad: test.pad,
 			})
 			// What an earlier picture left behind must not show.
-			scaler.Scale(upright(solid(test.width, test.height, color.White)))
-			if got := greys(scaler.Scale(upright(test.picture))); !slices.Equal(got, test.want) {
+			scaled(t, scaler, upright(solid(test.width, test.height, color.White)))
+			if got := greys(scaled(t, scaler, upright(test.picture))); !slices.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
@@ -455,7 +533,7 @@ func TestTransparencyIsPutOnWhite(t *testing.T) {
 	for name, picture := range map[string]image.Image{
 		"NRGBA": nrgba, "RGBA": rgba, "NRGBA64": deep, "Paletted": image.NewPaletted(nrgba.Bounds(), color.Palette{translucent}),
 	} {
-		if got := imaging.NewScaler(stretch(1, 1)).Scale(upright(picture)); !slices.Equal(got, want) {
+		if got := scaled(t, imaging.NewScaler(stretch(1, 1)), upright(picture)); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
@@ -467,7 +545,7 @@ func TestMemoryIsBoundedForAnyProportions(t *testing.T) {
 	tall := image.NewGray(image.Rect(0, 0, 1, imaging.MaxSide))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	scaler.Scale(upright(tall))
+	scaled(t, scaler, upright(tall))
 	runtime.ReadMemStats(&after)
 	// The taps hold about two float32 a source row; a whole intermediate picture would be 470 MB.
 	if got := after.TotalAlloc - before.TotalAlloc; got > 2<<20 {
@@ -523,7 +601,7 @@ func FuzzDecode(f *testing.F) {
 		picture, err := decoder.Decode(t.Context(), body)
 		if err == nil {
 			for _, resize := range []imaging.Resize{imaging.Stretch, imaging.Crop, imaging.Letterbox} {
-				imaging.NewScaler(imaging.Geometry{Width: 8, Height: 8, Resize: resize}).Scale(picture)
+				scaled(t, imaging.NewScaler(imaging.Geometry{Width: 8, Height: 8, Resize: resize}), picture)
 			}
 			return
 		}

@@ -60,6 +60,30 @@ func rowWriter(picture image.Image) func(y int, dst []uint8) {
 				d[0], d[1], d[2] = overWhite(s[0], s[3]), overWhite(s[1], s[3]), overWhite(s[2], s[3])
 			}
 		}
+	case *image.NRGBA64:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:8*bounds.Dx()]
+			for x := range bounds.Dx() {
+				s, d := row[8*x:8*x+8:8*x+8], dst[3*x:3*x+3:3*x+3]
+				d[0], d[1], d[2] = overWhite(s[0], s[6]), overWhite(s[2], s[6]), overWhite(s[4], s[6])
+			}
+		}
+	case *image.RGBA64:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:8*bounds.Dx()]
+			for x := range bounds.Dx() {
+				s, d := row[8*x:8*x+8:8*x+8], dst[3*x:3*x+3:3*x+3]
+				rest := 255 - s[6]
+				d[0], d[1], d[2] = s[0]+rest, s[2]+rest, s[4]+rest
+			}
+		}
+	case *image.Gray16:
+		return func(y int, dst []uint8) {
+			row := p.Pix[y*p.Stride:][:2*bounds.Dx()]
+			for x := range bounds.Dx() {
+				dst[3*x], dst[3*x+1], dst[3*x+2] = row[2*x], row[2*x], row[2*x]
+			}
+		}
 	case *image.Paletted:
 		var palette [256][3]uint8
 		for i, c := range p.Palette {

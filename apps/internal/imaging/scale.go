@@ -1,6 +1,7 @@
 package imaging
 
 import (
+	"context"
 	"math"
 	"slices"
 )
@@ -52,6 +53,10 @@ func (l lanes) rgb() (r, g, b uint8) {
 	return uint8(l), uint8(l >> laneBits), uint8(l >> (2 * laneBits))
 }
 
+// rowsBetweenLooks is how many source rows are scaled between two looks at the
+// context.
+const rowsBetweenLooks = 64
+
 // keptRow is the longest source row, in pixels, for which buffers are kept
 // between calls.
 const keptRow = 16384
@@ -66,8 +71,8 @@ func NewScaler(geometry Geometry) *Scaler {
 }
 
 // Scale returns the picture, upright and scaled, as R, G, B bytes, row by row.
-// They are valid until the next call.
-func (s *Scaler) Scale(picture Picture) []uint8 {
+// They are valid until the next call. The error is ctx's, when that ends first.
+func (s *Scaler) Scale(ctx context.Context, picture Picture) ([]uint8, error) {
 	width, height := picture.Bounds().Dx(), picture.Bounds().Dy()
 	seen := s.geometry.place(width, height)
 	stored := seen
@@ -80,7 +85,9 @@ func (s *Scaler) Scale(picture Picture) []uint8 {
 	clear(s.sums)
 	s.columns.compute(size.X, width, stored.factorX, stored.offsetX)
 	s.rows.compute(size.Y, height, stored.factorY, stored.offsetY)
-	s.sum(picture, size.X)
+	if err := s.sum(ctx, picture, size.X); err != nil {
+		return nil, err
+	}
 
 	if seen.target.Dx() < s.geometry.Width || seen.target.Dy() < s.geometry.Height {
 		for i := range s.pixels {
@@ -97,12 +104,12 @@ func (s *Scaler) Scale(picture Picture) []uint8 {
 			to += 3 * right
 		}
 	}
-	return s.pixels
+	return s.pixels, nil
 }
 
 // sum adds every row of the picture to the target rows that take from it;
 // stride is the length of a target row.
-func (s *Scaler) sum(picture Picture, stride int) {
+func (s *Scaler) sum(ctx context.Context, picture Picture, stride int) error {
 	width := picture.Bounds().Dx()
 	if width > cap(s.row) || cap(s.row) > keptRow {
 		s.bytes, s.row = make([]uint8, 3*max(width, 1024)), make([]lanes, max(width, 1024))
@@ -113,6 +120,9 @@ func (s *Scaler) sum(picture Picture, stride int) {
 	rows := s.rows.taps
 	first := 0
 	for y := rows[0].start; y < rows[len(rows)-1].end; y++ {
+		if y%rowsBetweenLooks == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		for first < len(rows) && rows[first].end <= y {
 			first++
 		}
@@ -126,6 +136,7 @@ func (s *Scaler) sum(picture Picture, stride int) {
 			}
 		}
 	}
+	return nil
 }
 
 func widen(dst []lanes, rgb []uint8) {

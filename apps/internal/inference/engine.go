@@ -42,6 +42,9 @@ func (r *Refusal) Error() string { return r.Message }
 type Job[P, L any] interface {
 	// Prepare writes the lane's input.
 	Prepare(ctx context.Context, preparer P, lane L) error
+	// Sample says whether the time that Prepare takes says something of that of
+	// other jobs.
+	Sample() bool
 	// Finish reads the lane's output. waited is how long the job has waited for
 	// its turns, in all.
 	Finish(lane L, waited time.Duration) error
@@ -303,7 +306,9 @@ func (e *Engine[P, L]) fill(f *flight[P, L], preparer P, job Job[P, L]) (took ti
 	}
 	took = time.Since(begin)
 	e.mu.Lock()
-	e.prepare.observe(took)
+	if job.Sample() {
+		e.prepare.observe(took)
+	}
 	needed = e.run.fastest
 	e.mu.Unlock()
 	if err := inTime(f.ctx, needed); err != nil {
@@ -333,7 +338,10 @@ func (e *Engine[P, L]) await(f *flight[P, L]) error {
 	e.mu.Lock()
 	e.ready.add(&f.running)
 	e.mu.Unlock()
-	e.readied <- struct{}{}
+	select {
+	case e.readied <- struct{}{}:
+	default: // there is a token for each lane already
+	}
 	var err error
 	select {
 	case err = <-f.done:

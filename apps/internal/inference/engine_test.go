@@ -18,6 +18,7 @@ type job struct {
 	prepare, run            time.Duration
 	prepareErr, finishErr   error
 	panicsWhilePreparing    bool
+	unlikeOthers            bool
 	prepared, ran, finished time.Time
 	waited                  time.Duration
 }
@@ -33,6 +34,8 @@ func (j *job) Prepare(ctx context.Context, _ *preparer, lane *lane) error {
 	j.prepared = time.Now()
 	return j.prepareErr
 }
+
+func (j *job) Sample() bool { return !j.unlikeOthers }
 
 func (j *job) Finish(lane *lane, waited time.Duration) error {
 	j.waited = waited
@@ -365,6 +368,39 @@ func TestAContextThatEndsFreesEverything(t *testing.T) {
 	})
 }
 
+// Requests that give up leave nothing behind that a later one could get stuck on:
+// 2 preparers and 4 lanes, of which the only busy runner frees none, see many
+// come and go.
+func TestManyThatGiveUpHoldUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 3, 9)
+		w.send(&job{name: "blocks", run: 100 * step}, 0, Normal)
+		for i := range 10 {
+			name := fmt.Sprint(i)
+			w.send(&job{name: name, run: step}, 2*step, Normal)
+			time.Sleep(3 * step)
+			synctest.Wait()
+			w.want(name, context.DeadlineExceeded.Error(), 2*step)
+		}
+		w.end()
+		w.want("blocks", "", 100*step)
+	})
+}
+
+// What is no sample leaves the estimate alone.
+func TestOnlySamplesTeach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 9)
+		w.send(&job{name: "picture", prepare: 4 * step, run: step}, 0, Normal)
+		w.ended.Wait()
+		w.send(&job{name: "tensor", run: step, unlikeOthers: true}, 0, Normal)
+		w.ended.Wait()
+		w.send(&job{name: "picture too", prepare: 4 * step, run: step}, 3*step, Normal)
+		w.want("picture too", "the answer is expected to take 50ms", 0)
+		w.end()
+	})
+}
+
 func TestErrorsAndPanicsFreeEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 1, 0)
@@ -532,6 +568,7 @@ func BenchmarkDo(b *testing.B) {
 type nothing struct{}
 
 func (nothing) Prepare(context.Context, *preparer, *lane) error { return nil }
+func (nothing) Sample() bool                                    { return true }
 func (nothing) Finish(*lane, time.Duration) error               { return nil }
 func (nothing) Batch() int                                      { return 1 }
 func (nothing) Run(context.Context, []*lane) error              { return nil }

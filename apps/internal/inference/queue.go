@@ -24,6 +24,9 @@ func ParsePriority(s string) (Priority, error) {
 	if s == "" {
 		return Normal, nil
 	}
+	if len(s) > 64 {
+		s = s[:64]
+	}
 	if p, ok := priorities[strings.ToLower(s)]; ok {
 		return p, nil
 	}

@@ -23,8 +23,8 @@ const Available = true
 // Decoder decodes one picture at a time.
 type Decoder struct {
 	c *C.headroom_jpeg
-	// width and height are the header's. They lie here so that a call needs no memory.
-	width, height C.int
+	// header is what was read last. It lies here so that a call needs no memory.
+	header struct{ width, height, components, progressive C.int }
 	// jobs and ended hand every decode to the watcher and back.
 	jobs  chan job
 	ended chan struct{}
@@ -72,22 +72,28 @@ func (d *Decoder) watch() {
 	}
 }
 
-// Header reads a picture's size in pixels.
-func (d *Decoder) Header(picture []byte) (width, height int, err error) {
+// Header reads what a picture says of itself.
+func (d *Decoder) Header(picture []byte) (Header, error) {
 	if len(picture) == 0 {
-		return 0, 0, errors.New("empty input")
+		return Header{}, errors.New("empty input")
 	}
-	result := C.headroom_jpeg_header(d.c, (*C.uint8_t)(unsafe.Pointer(&picture[0])), C.size_t(len(picture)), &d.width, &d.height)
-	return int(d.width), int(d.height), d.failure(result)
+	h := &d.header
+	result := C.headroom_jpeg_header(d.c, (*C.uint8_t)(unsafe.Pointer(&picture[0])), C.size_t(len(picture)),
+		&h.width, &h.height, &h.components, &h.progressive)
+	if err := d.failure(result); err != nil {
+		return Header{}, err
+	}
+	return Header{Width: int(h.width), Height: int(h.height), Components: int(h.components), Progressive: h.progressive != 0}, nil
 }
 
 // Decode decodes a picture at 1/denominator of its size, which is 1, 2, 4 or
-// 8, into pixels: R, G, B bytes, row by row. width and height are the header's
-// divided by the denominator and rounded up. It ends early with ctx's error
+// 8, into pixels: R, G, B bytes, row by row. pixels must have header's Room for
+// the denominator. It ends early with ctx's error
 // when ctx is done, and with ErrTimeout when it has taken limit.
-func (d *Decoder) Decode(ctx context.Context, limit time.Duration, picture []byte, denominator, width, height int, pixels []byte) error {
-	if len(picture) == 0 || width < 1 || height < 1 || len(pixels) < 3*width*height {
-		return fmt.Errorf("%d bytes of input and %d bytes of room for %d×%d pixels", len(picture), len(pixels), width, height)
+func (d *Decoder) Decode(ctx context.Context, limit time.Duration, picture []byte, header Header, denominator int, pixels []byte) error {
+	width, height := header.Reduced(denominator)
+	if room := header.Room(denominator); len(picture) == 0 || room < 1 || len(pixels) < room {
+		return fmt.Errorf("%d bytes of input and %d bytes of room for %d", len(picture), len(pixels), room)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -108,11 +114,8 @@ func (d *Decoder) Decode(ctx context.Context, limit time.Duration, picture []byt
 }
 
 func (d *Decoder) failure(result C.int) error {
-	switch result {
-	case C.HEADROOM_JPEG_OK:
+	if result == C.HEADROOM_JPEG_OK {
 		return nil
-	case C.HEADROOM_JPEG_UNSUPPORTED:
-		return ErrUnsupported
 	}
 	return errors.New(C.GoString(C.headroom_jpeg_message(d.c)))
 }

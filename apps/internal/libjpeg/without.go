@@ -23,9 +23,9 @@ func New() (*Decoder, error) { return nil, errNotBuilt }
 func (d *Decoder) Close() {}
 
 // Header fails in this build.
-func (d *Decoder) Header([]byte) (width, height int, err error) { return 0, 0, errNotBuilt }
+func (d *Decoder) Header([]byte) (Header, error) { return Header{}, errNotBuilt }
 
 // Decode fails in this build.
-func (d *Decoder) Decode(context.Context, time.Duration, []byte, int, int, int, []byte) error {
+func (d *Decoder) Decode(context.Context, time.Duration, []byte, Header, int, []byte) error {
 	return errNotBuilt
 }

@@ -42,11 +42,16 @@ func (p *Preparer) Decode(ctx context.Context, picture []byte) (err error) {
 	return err
 }
 
-// Fill writes the decoded picture into the lane's input.
-func (p *Preparer) Fill(lane *Lane) {
+// Fill writes the decoded picture into the lane's input. The error is ctx's,
+// when that ends first.
+func (p *Preparer) Fill(ctx context.Context, lane *Lane) error {
 	in := p.model.spec.Input
-	pixels := p.scaler.Scale(p.picture)
+	pixels, err := p.scaler.Scale(ctx, p.picture)
 	p.picture = imaging.Picture{}
+	p.decoder.Release()
+	if err != nil {
+		return err
+	}
 	switch {
 	case p.model.singles != nil:
 		imaging.Pack(lane.input.Singles(), pixels, p.model.singles, in.Layout, in.Color)
@@ -55,6 +60,7 @@ func (p *Preparer) Fill(lane *Lane) {
 	default:
 		imaging.Pack(lane.input.Bytes(), pixels, p.model.bytes, in.Layout, in.Color)
 	}
+	return nil
 }
 
 // Lane is the place of one picture on its way through the network: its input
@@ -207,7 +213,9 @@ func (r *Runner) WarmUp(ctx context.Context, preparer *Preparer, lane *Lane, rou
 	}
 	for range rounds {
 		preparer.picture = imaging.Picture{Image: grey}
-		preparer.Fill(lane)
+		if err := preparer.Fill(ctx, lane); err != nil {
+			return 0, err
+		}
 		begin := time.Now()
 		err := r.Run(ctx, []*Lane{lane})
 		if took := time.Since(begin); fastest == 0 || took < fastest {

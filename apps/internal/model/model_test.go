@@ -134,7 +134,9 @@ func (p *pipeline) classify(ctx context.Context, picture []byte, k int) ([]reply
 	if err := p.preparer.Decode(ctx, picture); err != nil {
 		return nil, err
 	}
-	p.preparer.Fill(p.lane)
+	if err := p.preparer.Fill(ctx, p.lane); err != nil {
+		return nil, err
+	}
 	if err := p.runner.Run(ctx, []*Lane{p.lane}); err != nil {
 		return nil, err
 	}
@@ -297,7 +299,9 @@ func TestLanesThatRunTogether(t *testing.T) {
 				if err := p.preparer.Decode(t.Context(), solidPNG(t, c)); err != nil {
 					t.Fatal(err)
 				}
-				p.preparer.Fill(lane)
+				if err := p.preparer.Fill(t.Context(), lane); err != nil {
+					t.Fatal(err)
+				}
 				lanes = append(lanes, lane)
 			}
 			if err := runner.Run(t.Context(), lanes); err != nil {
@@ -332,7 +336,9 @@ func TestOrientationIsTheModelsChoice(t *testing.T) {
 		if err := p.preparer.Decode(t.Context(), body); err != nil {
 			t.Fatal(err)
 		}
-		p.preparer.Fill(p.lane)
+		if err := p.preparer.Fill(t.Context(), p.lane); err != nil {
+			t.Fatal(err)
+		}
 		reds := p.lane.input.Singles()[:4] // upper left, upper right, lower left, lower right
 		if got := [2]bool{reds[0] > 128, reds[1] > 128}; got != wantRed {
 			t.Errorf("%s: the upper row's red is %v", orientation, reds)
@@ -613,9 +619,8 @@ func BenchmarkStages(b *testing.B) {
 		{"decode", func() error { return p.preparer.Decode(b.Context(), body) }},
 		{"preprocess", func() error {
 			picture := p.preparer.picture
-			p.preparer.Fill(p.lane)
-			p.preparer.picture = picture
-			return nil
+			defer func() { p.preparer.picture = picture }()
+			return p.preparer.Fill(b.Context(), p.lane)
 		}},
 		{"run", func() error { return p.runner.Run(b.Context(), lanes) }},
 		{"predictions", func() (err error) {

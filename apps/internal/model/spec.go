@@ -218,6 +218,10 @@ func (s Spec) ReadLabels(folder string) ([]string, error) {
 
 // readFile reads a regular file of at most limit bytes. Its errors name path.
 func readFile(path string, limit int64) ([]byte, error) {
+	// Opening a pipe would wait for somebody to write into it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: is not a regular file", path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err

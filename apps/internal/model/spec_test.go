@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"headroom.dev/apps/internal/imaging"
@@ -90,11 +91,20 @@ func TestEveryRuleOfTheSpec(t *testing.T) {
 	}
 }
 
-func TestSpecFileIsMissingOrTooLarge(t *testing.T) {
+func TestSpecFileIsMissingOrNoneOrTooLarge(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, SpecFile)
 	if _, err := ReadSpec(folder); err == nil || err.Error() != "open "+path+": no such file or directory" {
 		t.Errorf("got %v", err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSpec(folder); err == nil || err.Error() != path+": is not a regular file" {
+		t.Errorf("a pipe: got %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, make([]byte, maxSpecSize+1), 0o600); err != nil {
 		t.Fatal(err)

@@ -235,7 +235,7 @@ func parseDeadline(header http.Header) (time.Time, error) {
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || ms < 0 {
-		return time.Time{}, fmt.Errorf("%s is %q; allowed: Unix time in milliseconds", DeadlineHeader, text)
+		return time.Time{}, fmt.Errorf("%s is %s; allowed: Unix time in milliseconds", DeadlineHeader, reply.Quote(text))
 	}
 	return time.UnixMilli(ms), nil
 }
@@ -254,7 +254,7 @@ func parseK(query string) (int, error) {
 	}
 	k, err := strconv.Atoi(query)
 	if err != nil || k < 1 {
-		return 0, fmt.Errorf("k is %q; allowed: a whole number from 1", query)
+		return 0, fmt.Errorf("k is %s; allowed: a whole number from 1", reply.Quote(query))
 	}
 	return k, nil
 }

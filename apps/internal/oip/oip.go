@@ -117,6 +117,10 @@ type Config struct {
 	Backend Backend
 	// MaxBody is the largest request, in bytes.
 	MaxBody int64
+	// MaxCalls is how many calls to infer there may be at a time over gRPC,
+	// which holds a message of up to MaxBody bytes for each while it arrives; 0
+	// for any number. Over REST, Body sees to that.
+	MaxCalls int
 	// MaxRows is the largest first dimension of an input.
 	MaxRows int
 	// Timeout is the longest that a request may take, whatever its deadline.
@@ -226,11 +230,11 @@ func (c Config) Find(name, version string) (Metadata, string, error) {
 	case !ok:
 		return Metadata{}, "", &Error{Status: http.StatusServiceUnavailable, RetryAfter: true, Message: "the model is still being loaded"}
 	case name != model.Name:
-		return Metadata{}, "", &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no model %s; there is %q", quote(name), model.Name)}
+		return Metadata{}, "", &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("there is no model %s; there is %q", reply.Quote(name), model.Name)}
 	case version == "" && len(model.Versions) > 0:
 		return model, model.Versions[0], nil
 	case version != "" && !slices.Contains(model.Versions, version):
-		return Metadata{}, "", &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("model %q has no version %s; it has %q", name, quote(version), model.Versions)}
+		return Metadata{}, "", &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("model %q has no version %s; it has %q", name, reply.Quote(version), model.Versions)}
 	}
 	return model, version, nil
 }
@@ -331,9 +335,9 @@ func checkID(id string) error {
 func (c Config) checkInput(input, takes TensorMetadata) (int64, error) {
 	switch {
 	case input.Name != takes.Name:
-		return 0, bad("there is no input %s; the model takes %q", quote(input.Name), takes.Name)
+		return 0, bad("there is no input %s; the model takes %q", reply.Quote(input.Name), takes.Name)
 	case !slices.Contains(datatypes, input.Datatype):
-		return 0, bad("input %q has datatype %s; the protocol has %s", takes.Name, quote(string(input.Datatype)), joined(datatypes))
+		return 0, bad("input %q has datatype %s; the protocol has %s", takes.Name, reply.Quote(string(input.Datatype)), joined(datatypes))
 	case input.Datatype != takes.Datatype:
 		return 0, bad("input %q has datatype %s; the model takes %s", takes.Name, input.Datatype, takes.Datatype)
 	case len(input.Shape) != len(takes.Shape):
@@ -359,7 +363,7 @@ func (c Config) checkInput(input, takes TensorMetadata) (int64, error) {
 func checkOutputs(names []string, gives string) error {
 	for i, name := range names {
 		if name != gives {
-			return bad("there is no output %s; the model gives %q", quote(name), gives)
+			return bad("there is no output %s; the model gives %q", reply.Quote(name), gives)
 		}
 		if i > 0 {
 			return bad("output %q is asked for twice", gives)
@@ -390,16 +394,6 @@ func bad(format string, args ...any) *Error {
 
 func tooLate() *Error {
 	return &Error{Status: http.StatusGatewayTimeout, Message: "the deadline passed before the request was answered"}
-}
-
-// maxQuoted is how many bytes of a caller's own text a message repeats.
-const maxQuoted = 64
-
-func quote(s string) string {
-	if len(s) <= maxQuoted {
-		return strconv.Quote(s)
-	}
-	return strconv.Quote(s[:maxQuoted]) + "..."
 }
 
 // shapeText writes a shape as JSON does.

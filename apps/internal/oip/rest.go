@@ -126,7 +126,7 @@ func (s server) answer(c *gin.Context) (response Response, asBytes bool, err err
 // checkForm refuses bodies in a form that is not the protocol's.
 func checkForm(header http.Header, withBytes bool) error {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return unsupported("Content-Encoding " + quote(encoding) + " is not supported; send the body as it is")
+		return unsupported("Content-Encoding " + reply.Quote(encoding) + " is not supported; send the body as it is")
 	}
 	contentType := header.Get("Content-Type")
 	if contentType == "" {
@@ -135,11 +135,11 @@ func checkForm(header http.Header, withBytes bool) error {
 	mediaType, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case err != nil:
-		return unsupported("Content-Type " + quote(contentType) + " can't be read: " + err.Error())
+		return unsupported("Content-Type " + reply.Quote(contentType) + " can't be read: " + err.Error())
 	case mediaType == "application/json", mediaType == "application/octet-stream" && withBytes:
 		return nil
 	}
-	return unsupported("Content-Type " + quote(mediaType) + " is not supported; allowed: application/json, application/octet-stream with " + LengthHeader + ", or none")
+	return unsupported("Content-Type " + reply.Quote(mediaType) + " is not supported; allowed: application/json, application/octet-stream with " + LengthHeader + ", or none")
 }
 
 // decode makes a Request of a body; length is the value of LengthHeader, or
@@ -154,10 +154,10 @@ func decode(body []byte, length, model, version string) (request Request, asByte
 		return Request{}, false, err
 	}
 	if d.model != "" && d.model != model {
-		return Request{}, false, bad("model_name: %s is not the model of the URL, %s", quote(d.model), quote(model))
+		return Request{}, false, bad("model_name: %s is not the model of the URL, %s", reply.Quote(d.model), reply.Quote(model))
 	}
 	if d.version != "" && version != "" && d.version != version {
-		return Request{}, false, bad("model_version: %s is not the version of the URL, %s", quote(d.version), quote(version))
+		return Request{}, false, bad("model_version: %s is not the version of the URL, %s", reply.Quote(d.version), reply.Quote(version))
 	}
 	if version == "" {
 		version = d.version
@@ -199,7 +199,7 @@ func split(body []byte, length string) (text, rest []byte, err error) {
 	}
 	n, err := strconv.ParseUint(length, 10, 63)
 	if err != nil || n < 1 || n > uint64(len(body)) {
-		return nil, nil, bad("%s is %s; allowed: 1 to %d, the length of the body", LengthHeader, quote(length), len(body))
+		return nil, nil, bad("%s is %s; allowed: 1 to %d, the length of the body", LengthHeader, reply.Quote(length), len(body))
 	}
 	return body[:n], body[n:], nil
 }

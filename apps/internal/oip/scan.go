@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"headroom.dev/apps/internal/reply"
 )
 
 // maxDepth is how deep arrays and objects of a request may lie in each other.
@@ -53,7 +55,7 @@ func (s *scanner) object(path string, fields []field, ignore bool) error {
 			for i, f := range fields {
 				keys[i] = f.key
 			}
-			return bad("%s: unknown key %s; allowed: %s", where(path), quote(key), strings.Join(keys, ", "))
+			return bad("%s: unknown key %s; allowed: %s", where(path), reply.Quote(key), strings.Join(keys, ", "))
 		}
 		return s.skip()
 	})
@@ -380,7 +382,7 @@ func (s *scanner) here() string {
 		return "its end"
 	}
 	end := 1
-	for end < min(len(rest), maxQuoted) && !strings.ContainsRune(" \t\r\n,:]}", rune(rest[end])) {
+	for end < min(len(rest), reply.MaxQuoted) && !strings.ContainsRune(" \t\r\n,:]}", rune(rest[end])) {
 		end++
 	}
 	return strconv.Quote(string(rest[:end]))

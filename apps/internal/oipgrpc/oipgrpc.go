@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"headroom.dev/apps/internal/oip"
 	"headroom.dev/apps/internal/oipgrpc/inferencepb"
@@ -51,12 +53,36 @@ func New(config oip.Config, log *slog.Logger, options ...grpc.ServerOption) *grp
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: MinPing, PermitWithoutStream: true}),
 		// The pings end connections whose client is gone without a word.
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: MaxIdle, Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.InTapHandle(door(config)),
 		grpc.ChainUnaryInterceptor(recovery(log)),
 	}
 	server := grpc.NewServer(append(own, options...)...)
 	inferencepb.RegisterGRPCInferenceServiceServer(server, service{config: config})
 	healthpb.RegisterHealthServer(server, health{backend: config.Backend})
 	return server
+}
+
+// door stands before calls to infer, when their message is still to come: it
+// lets in as many at a time as config says, and ends those whose message and
+// answer together take longer than the timeout.
+func door(config oip.Config) tap.ServerInHandle {
+	var open atomic.Int64
+	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
+		if info.FullMethodName != inferencepb.GRPCInferenceService_ModelInfer_FullMethodName {
+			return ctx, nil
+		}
+		if n := open.Add(1); config.MaxCalls > 0 && n > int64(config.MaxCalls) {
+			open.Add(-1)
+			return nil, status.Errorf(codes.Unavailable, "%d calls are open, the most that is accepted", config.MaxCalls)
+		}
+		bounded, cancel := context.WithTimeout(ctx, config.Timeout)
+		// ctx ends with the call, however that ends.
+		context.AfterFunc(ctx, func() {
+			cancel()
+			open.Add(-1)
+		})
+		return bounded, nil
+	}
 }
 
 // recovery turns a panic of a handler into Internal.

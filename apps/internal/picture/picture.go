@@ -213,8 +213,8 @@ func (b *Body) fromJSON(body io.Reader, size int64) error {
 	if deeper(text, maxDepth) {
 		return bad("the JSON body is nested more than %d deep, the most that is accepted", maxDepth)
 	}
-	// The string that is read and the picture that it is decoded to.
-	if err := b.reserve(2 * int64(len(text))); err != nil {
+	// The decoder's own copy, the string that it reads and the picture.
+	if err := b.reserve(4 * int64(len(text))); err != nil {
 		return err
 	}
 	var form struct {

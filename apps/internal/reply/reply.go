@@ -6,6 +6,7 @@ package reply
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -83,17 +84,35 @@ func Fail(c *gin.Context, status int, id string, code Code, message string) {
 	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
 }
 
-// restOfBody is how long the rest of a body may still take to arrive once its
-// request is refused. One that does leaves its connection usable.
-const restOfBody = 250 * time.Millisecond
+// The rest of a body may still take so long, and be so much, once its request is
+// answered. Where it is all there by then, the connection stays usable.
+const (
+	restOfBodyTime  = 250 * time.Millisecond
+	restOfBodyBytes = 16 << 20
+)
 
-// StopReading bounds the time for which net/http goes on reading the body of a
-// request that is answered before its body was read to the end: it reads up to
-// 256 KiB before it sends the answer, and a slow sender would wait for its
-// refusal as long as for anything else.
+// StopReading throws the rest of a request's body away, before the request is
+// answered without it. net/http does so too, but waits for a slow sender as long
+// as the server's read timeout lets it, and cuts one off that has much to send
+// before it reads the answer.
 func StopReading(c *gin.Context) {
+	if c.Request.Body == nil || c.Request.Body == http.NoBody {
+		return
+	}
 	// Where the connection can't do that, the server's own time limit holds.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(restOfBody))
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(restOfBodyTime))
+	_, _ = io.CopyN(io.Discard, c.Request.Body, restOfBodyBytes)
+}
+
+// MaxQuoted is how many bytes of a caller's own text a message repeats.
+const MaxQuoted = 64
+
+// Quote quotes what a request says, cut to what a message can bear.
+func Quote(s string) string {
+	if len(s) > MaxQuoted {
+		return strconv.Quote(s[:MaxQuoted]) + "..."
+	}
+	return strconv.Quote(s)
 }
 
 // ContentType is that of every body here.
@@ -161,13 +180,17 @@ func NewEngine(log *slog.Logger) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
-	engine.Use(recovery(log))
+	engine.Use(recovery(log), func(c *gin.Context) {
+		if c.Request.Method == http.MethodGet { // which needs no body
+			StopReading(c)
+		}
+	})
 	engine.NoRoute(func(c *gin.Context) {
-		Fail(c, http.StatusNotFound, "", NotFound, fmt.Sprintf("there is nothing at %q", c.Request.URL.Path))
+		Fail(c, http.StatusNotFound, "", NotFound, "there is nothing at "+Quote(c.Request.URL.Path))
 	})
 	engine.NoMethod(func(c *gin.Context) {
 		Fail(c, http.StatusMethodNotAllowed, "", MethodNotAllowed,
-			fmt.Sprintf("%s is not allowed at %q; allowed: %s", c.Request.Method, c.Request.URL.Path, c.Writer.Header().Get("Allow")))
+			fmt.Sprintf("%s is not allowed at %s; allowed: %s", c.Request.Method, Quote(c.Request.URL.Path), c.Writer.Header().Get("Allow")))
 	})
 	return engine
 }

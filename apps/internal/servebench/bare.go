@@ -129,7 +129,9 @@ func (l *loop) classify(ctx context.Context, picture []byte) (err error) {
 	if err := l.preparer.Decode(ctx, picture); err != nil {
 		return err
 	}
-	l.preparer.Fill(l.lanes[0])
+	if err := l.preparer.Fill(ctx, l.lanes[0]); err != nil {
+		return err
+	}
 	if err := l.runner.Run(ctx, l.lanes); err != nil {
 		return err
 	}

@@ -69,7 +69,11 @@ func (p *preprocessing) ours(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	imaging.Pack(p.tensor, p.scaler.Scale(picture), p.tables, imaging.NCHW, imaging.RGB24)
+	pixels, err := p.scaler.Scale(ctx, picture)
+	if err != nil {
+		return err
+	}
+	imaging.Pack(p.tensor, pixels, p.tables, imaging.NCHW, imaging.RGB24)
 	return nil
 }
 

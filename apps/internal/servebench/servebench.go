@@ -107,9 +107,10 @@ func preprocessing224(ctx context.Context, config Config, figures map[string]Fig
 
 // round is one of serving.
 type round struct {
-	Bare Phase `json:"bare_loop"`
-	HTTP Phase `json:"http_at_saturation"`
-	Half Phase `json:"http_at_half_load"`
+	Bare     Phase `json:"bare_loop"`
+	HTTP     Phase `json:"http_at_saturation"`
+	BareHalf Phase `json:"bare_loop_at_half_load"`
+	Half     Phase `json:"http_at_half_load"`
 }
 
 func serving(ctx context.Context, config Config, figures map[string]Figure) error {
@@ -126,11 +127,11 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 		return err
 	}
 	var rounds []round
-	var efficiencies, overheads, sizes, objects []float64
+	var efficiencies, overheads, sameRate, sizes, objects []float64
 	for i := range config.Rounds {
 		config.Progress("serving, round %d of %d", i+1, config.Rounds)
 		var r round
-		if r.Bare, err = config.bare(ctx); err != nil {
+		if r.Bare, err = config.bare(ctx, 0); err != nil {
 			return err
 		}
 		sizeBefore, objectsBefore, err := server.Allocated()
@@ -144,6 +145,9 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 		if err != nil {
 			return err
 		}
+		if r.BareHalf, err = config.bare(ctx, r.HTTP.Rate()/2); err != nil {
+			return err
+		}
 		if r.Half, err = server.Load(4*config.Slots, config.Stretch, r.HTTP.Rate()/2, pictures); err != nil {
 			return err
 		}
@@ -153,6 +157,7 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 		rounds = append(rounds, r)
 		efficiencies = append(efficiencies, r.HTTP.Rate()/r.Bare.Rate())
 		overheads = append(overheads, 1000*(r.Half.P99-r.Bare.P99))
+		sameRate = append(sameRate, 1000*(r.Half.P99-r.BareHalf.P99))
 		sizes = append(sizes, (sizeAfter-sizeBefore)/float64(r.HTTP.Requests))
 		objects = append(objects, (objectsAfter-objectsBefore)/float64(r.HTTP.Requests))
 	}
@@ -161,17 +166,19 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 		return err
 	}
 	figures["modelserver_efficiency"] = median("ratio", "requests a second over HTTP at saturation, against a bare loop of the same decoding, preprocessing and network on the same cores", efficiencies, rounds)
-	figures["modelserver_overhead_p99_ms"] = median("ms", "99th percentile over HTTP at half load, evenly spaced, less that of the bare loop", overheads, nil)
+	figures["modelserver_overhead_p99_ms"] = median("ms", "99th percentile over HTTP at half load, evenly spaced, less that of the bare loop, which never pauses", overheads, nil)
+	figures["modelserver_overhead_p99_same_rate_ms"] = median("ms", "the same, less that of the bare loop at the same rate: a core that was idle finds its caches cold, whatever runs on it", sameRate, nil)
 	figures["modelserver_bytes_per_request"] = median("B", "allocated by Go for a request, the HTTP server included", sizes, nil)
 	figures["modelserver_allocations_per_request"] = median("objects", "allocated by Go for a request, the HTTP server included", objects, nil)
 	figures["modelserver_resident_bytes"] = Figure{Value: float64(resident), Unit: "B", What: "resident memory after the load, with ONNX Runtime and the bundled model"}
 	return nil
 }
 
-// bare runs a bare loop in a process of its own, on the server's cores.
-func (c Config) bare(ctx context.Context) (Phase, error) {
+// bare runs a bare loop in a process of its own, on the server's cores, at a
+// rate or without a pause.
+func (c Config) bare(ctx context.Context, rate float64) (Phase, error) {
 	command := exec.CommandContext(ctx, "taskset", "--cpu-list", c.ServerCPUs, c.Self, "bare",
-		"--ort-lib", c.OrtLib, "--model", c.Model, "--pictures", c.Pictures, "--slots", strconv.Itoa(c.Slots), "--stretch", c.Stretch.String())
+		"--ort-lib", c.OrtLib, "--model", c.Model, "--pictures", c.Pictures, "--slots", strconv.Itoa(c.Slots), "--stretch", c.Stretch.String(), "--rate", strconv.FormatFloat(rate, 'f', -1, 64))
 	command.Stderr = os.Stderr
 	text, err := command.Output()
 	if err != nil {

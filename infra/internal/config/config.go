@@ -233,6 +233,12 @@ func (c Config) validate(broken map[string]bool) Problems {
 	return v.problems
 }
 
+// ModelServerMemoryBytes is ModelServerMemory in bytes.
+func (c Config) ModelServerMemoryBytes() int64 {
+	bytes, _ := memoryBytes(c.ModelServerMemory)
+	return bytes
+}
+
 // RedisMaxMemoryBytes is RedisMaxMemory in bytes.
 func (c Config) RedisMaxMemoryBytes() int64 {
 	bytes, _ := redisBytes(c.RedisMaxMemory)

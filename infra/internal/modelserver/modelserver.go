@@ -3,7 +3,9 @@ package modelserver
 
 import (
 	"fmt"
+	"strconv"
 
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"headroom.dev/infra/internal/workload"
@@ -27,6 +29,7 @@ type Args struct {
 	Replicas               *int   // nil where a scaler owns the number: `pulumi up` must not undo its decisions
 	CPURequest, CPULimit   string // quantities
 	Memory                 string // quantity, request and limit
+	MemoryBytes            int64  // the same in bytes
 }
 
 // ModelServer is the component.
@@ -54,7 +57,15 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--grpc-listen", fmt.Sprintf(":%d", GRPCPort.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
+			// Pictures and bodies must fit beside the network, whatever comes.
+			"--max-decode-memory", strconv.FormatInt(args.MemoryBytes/2, 10),
+			"--max-body-memory", strconv.FormatInt(args.MemoryBytes/4, 10),
 		},
+		// What pictures leave behind is collected before the limit is reached; the
+		// rest is for ONNX Runtime and libjpeg, of which Go knows nothing.
+		Env: corev1.EnvVarArray{corev1.EnvVarArgs{
+			Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(strconv.FormatInt(args.MemoryBytes*6/10, 10)),
+		}},
 		Ports: []workload.Port{Port, GRPCPort, MetricsPort},
 		Resources: workload.Resources{
 			CPURequest: args.CPURequest, CPULimit: args.CPULimit,

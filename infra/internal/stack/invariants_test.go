@@ -457,7 +457,12 @@ func TestModelServerSizeComesFromTheConfiguration(t *testing.T) {
 	c := build(t, "modelServerCpuRequest=100m", "modelServerCpuLimit=150m", "modelServerMemory=300Mi").
 		one(t, deployments, "model-server").containers()[0]
 	require.JSONEq(t, `{"requests":{"cpu":"100m","memory":"300Mi"},"limits":{"cpu":"150m","memory":"300Mi"}}`, asJSON(t, c["resources"]))
-	require.Equal(t, []string{"--model", "/model", "--listen", ":6001", "--grpc-listen", ":9000", "--metrics-listen", ":8001"}, texts(c["args"]))
+	// Of 300 Mi, 314572800 bytes, pictures get a half, bodies a quarter, Go 60%.
+	require.Equal(t, []string{
+		"--model", "/model", "--listen", ":6001", "--grpc-listen", ":9000", "--metrics-listen", ":8001",
+		"--max-decode-memory", "157286400", "--max-body-memory", "78643200",
+	}, texts(c["args"]))
+	require.JSONEq(t, `[{"name":"GOMEMLIMIT","value":"188743680"}]`, asJSON(t, c["env"]))
 }
 
 func TestPasswordIsGeneratedOnceAndKept(t *testing.T) {

@@ -62,7 +62,7 @@ func New(ctx *pulumi.Context, cfg config.Config) (Outputs, error) {
 		Image:     cfg.Images.ModelServer, ImagePullPolicy: cfg.ImagePullPolicy,
 		Replicas:   fixedReplicas(cfg),
 		CPURequest: cfg.ModelServerCPURequest, CPULimit: cfg.ModelServerCPULimit,
-		Memory: cfg.ModelServerMemory,
+		Memory: cfg.ModelServerMemory, MemoryBytes: cfg.ModelServerMemoryBytes(),
 	}, onCluster)
 	if err != nil {
 		return nil, err
