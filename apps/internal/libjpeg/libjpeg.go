@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"time"
 	"unsafe"
+
+	"headroom.dev/apps/internal/interrupt"
 )
 
 // Available says whether this build has libjpeg-turbo.
@@ -25,16 +27,7 @@ type Decoder struct {
 	c *C.headroom_jpeg
 	// header is what was read last. It lies here so that a call needs no memory.
 	header struct{ width, height, components, progressive C.int }
-	// jobs and ended hand every decode to the watcher and back.
-	jobs  chan job
-	ended chan struct{}
-	// late says that the watcher stopped the decode for its time.
-	late bool
-}
-
-type job struct {
-	ctx   context.Context
-	limit time.Duration
+	guard  *interrupt.Guard
 }
 
 // New makes a Decoder.
@@ -43,34 +36,11 @@ func New() (*Decoder, error) {
 	if c == nil {
 		return nil, errors.New("making a JPEG decoder: out of memory")
 	}
-	d := &Decoder{c: c, jobs: make(chan job), ended: make(chan struct{})}
-	go d.watch()
-	return d, nil
+	return &Decoder{c: c, guard: interrupt.New(func() { C.headroom_jpeg_stop(c) })}, nil
 }
 
 // Close frees the decoder.
-func (d *Decoder) Close() {
-	close(d.jobs)
-	C.headroom_jpeg_free(d.c)
-}
-
-// watch stops decodes that outlast their context or their time.
-func (d *Decoder) watch() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for job := range d.jobs {
-		timer.Reset(job.limit)
-		select {
-		case <-d.ended:
-			continue
-		case <-timer.C:
-			d.late = true
-		case <-job.ctx.Done():
-		}
-		C.headroom_jpeg_stop(d.c)
-		<-d.ended
-	}
-}
+func (d *Decoder) Close() { C.headroom_jpeg_free(d.c) }
 
 // Header reads what a picture says of itself.
 func (d *Decoder) Header(picture []byte) (Header, error) {
@@ -99,15 +69,14 @@ func (d *Decoder) Decode(ctx context.Context, limit time.Duration, picture []byt
 		return err
 	}
 	C.headroom_jpeg_arm(d.c)
-	d.late = false
-	d.jobs <- job{ctx, limit}
+	d.guard.Begin(ctx, limit)
 	result := C.headroom_jpeg_decode(d.c, (*C.uint8_t)(unsafe.Pointer(&picture[0])), C.size_t(len(picture)),
 		C.int(denominator), C.int(width), C.int(height), (*C.uint8_t)(unsafe.Pointer(&pixels[0])))
-	d.ended <- struct{}{}
+	_, late := d.guard.End()
 	if result != C.HEADROOM_JPEG_STOPPED {
 		return d.failure(result)
 	}
-	if d.late {
+	if late {
 		return ErrTimeout
 	}
 	return ctx.Err()

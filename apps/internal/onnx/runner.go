@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	ort "github.com/yalue/onnxruntime_go"
+
+	"headroom.dev/apps/internal/interrupt"
 )
 
 // Runner runs a session, one run at a time. It is not for concurrent use.
@@ -13,11 +15,7 @@ type Runner struct {
 	session         *ort.DynamicAdvancedSession
 	options         *ort.RunOptions
 	inputs, outputs [1]ort.Value
-	// runs and ended hand a run to the watcher and back; terminated is the
-	// watcher's word that it ended the run.
-	runs       chan context.Context
-	ended      chan struct{}
-	terminated bool
+	guard           *interrupt.Guard
 }
 
 // NewRunner makes a Runner.
@@ -26,29 +24,15 @@ func (s *Session) NewRunner() (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating ONNX Runtime's run options: %w", err)
 	}
-	r := &Runner{session: s.session, options: options, runs: make(chan context.Context), ended: make(chan struct{})}
-	go r.watch()
-	return r, nil
+	return &Runner{
+		session: s.session, options: options,
+		// It fails only on options that are none.
+		guard: interrupt.New(func() { _ = options.Terminate() }),
+	}, nil
 }
 
 // Close frees the runner.
-func (r *Runner) Close() {
-	close(r.runs)
-	_ = r.options.Destroy()
-}
-
-// watch terminates runs that outlast their context.
-func (r *Runner) watch() {
-	for ctx := range r.runs {
-		select {
-		case <-r.ended:
-			continue
-		case <-ctx.Done():
-		}
-		r.terminated = r.options.Terminate() == nil
-		<-r.ended
-	}
-}
+func (r *Runner) Close() { _ = r.options.Destroy() }
 
 // Run runs the network on input into output. When ctx ends first, ONNX Runtime
 // is told to stop, which it does before the network's next node, and the error
@@ -58,11 +42,9 @@ func (r *Runner) Run(ctx context.Context, input, output *Buffer) error {
 		return err
 	}
 	r.inputs[0], r.outputs[0] = input.value, output.value
-	r.runs <- ctx
+	r.guard.Begin(ctx, 0)
 	err := r.session.RunWithOptions(r.inputs[:], r.outputs[:], r.options)
-	r.ended <- struct{}{}
-	if r.terminated {
-		r.terminated = false
+	if stopped, _ := r.guard.End(); stopped {
 		if unset := r.options.UnsetTerminate(); unset != nil {
 			return errors.Join(ctx.Err(), fmt.Errorf("making ONNX Runtime ready for another run: %w", unset))
 		}

@@ -131,7 +131,7 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 	for i := range config.Rounds {
 		config.Progress("serving, round %d of %d", i+1, config.Rounds)
 		var r round
-		if r.Bare, err = config.bare(ctx, 0); err != nil {
+		if r.Bare, err = config.bare(ctx, config.Stretch, 0); err != nil {
 			return err
 		}
 		sizeBefore, objectsBefore, err := server.Allocated()
@@ -145,10 +145,11 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 		if err != nil {
 			return err
 		}
-		if r.BareHalf, err = config.bare(ctx, r.HTTP.Rate()/2); err != nil {
+		// Twice as long, for as many requests.
+		if r.BareHalf, err = config.bare(ctx, 2*config.Stretch, r.HTTP.Rate()/2); err != nil {
 			return err
 		}
-		if r.Half, err = server.Load(4*config.Slots, config.Stretch, r.HTTP.Rate()/2, pictures); err != nil {
+		if r.Half, err = server.Load(4*config.Slots, 2*config.Stretch, r.HTTP.Rate()/2, pictures); err != nil {
 			return err
 		}
 		if failed := r.HTTP.Failed + r.Half.Failed; failed > 0 {
@@ -176,9 +177,9 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 
 // bare runs a bare loop in a process of its own, on the server's cores, at a
 // rate or without a pause.
-func (c Config) bare(ctx context.Context, rate float64) (Phase, error) {
+func (c Config) bare(ctx context.Context, stretch time.Duration, rate float64) (Phase, error) {
 	command := exec.CommandContext(ctx, "taskset", "--cpu-list", c.ServerCPUs, c.Self, "bare",
-		"--ort-lib", c.OrtLib, "--model", c.Model, "--pictures", c.Pictures, "--slots", strconv.Itoa(c.Slots), "--stretch", c.Stretch.String(), "--rate", strconv.FormatFloat(rate, 'f', -1, 64))
+		"--ort-lib", c.OrtLib, "--model", c.Model, "--pictures", c.Pictures, "--slots", strconv.Itoa(c.Slots), "--stretch", stretch.String(), "--rate", strconv.FormatFloat(rate, 'f', -1, 64))
 	command.Stderr = os.Stderr
 	text, err := command.Output()
 	if err != nil {
