@@ -14,14 +14,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"headroom.dev/apps/internal/command"
 	"headroom.dev/apps/internal/servebench"
-)
-
-// Exit codes.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
 )
 
 type common struct {
@@ -51,35 +45,15 @@ type options struct {
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	fail := func(code int, err error) int {
-		_, _ = fmt.Fprintf(stderr, "bench: %v\n", err)
-		return code
-	}
 	var o options
-	helped := false
-	parser, err := kong.New(&o, kong.Name("bench"), kong.Description("Measures the model server against its limits."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
-	if err != nil {
-		return fail(exitError, err)
-	}
-	parsed, err := parser.Parse(args)
-	if helped {
-		return exitOK
-	}
-	if err != nil {
-		return fail(exitUsage, err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if parsed.Command() == "bare" {
-		err = bare(ctx, o.Bare.common, o.Bare.Rate, stdout)
-	} else {
-		err = modelServer(ctx, o, stdout, stderr)
-	}
-	if err != nil {
-		return fail(exitError, err)
-	}
-	return exitOK
+	return command.Run("bench", "Measures the model server against its limits.", &o, args, stdout, stderr, func(parsed *kong.Context) error {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		if parsed.Command() == "bare" {
+			return bare(ctx, o.Bare.common, o.Bare.Rate, stdout)
+		}
+		return modelServer(ctx, o, stdout, stderr)
+	})
 }
 
 func bare(ctx context.Context, o common, rate float64, stdout io.Writer) error {

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"headroom.dev/apps/internal/backend"
+	"headroom.dev/apps/internal/command"
 	"headroom.dev/apps/internal/endpoints"
 	"headroom.dev/apps/internal/fleet"
 	"headroom.dev/apps/internal/queryapi"
@@ -28,13 +28,6 @@ import (
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/serve"
 	"headroom.dev/apps/internal/tracing"
-)
-
-// Exit codes.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
 )
 
 const (
@@ -45,9 +38,6 @@ const (
 	lastAnswer = 750 * time.Millisecond
 	// idleConnections are kept open to each replica at least.
 	idleConnections = 4
-	// flushTraces is how long the end waits for the collector to take the last
-	// spans.
-	flushTraces = 2 * time.Second
 )
 
 type options struct {
@@ -70,8 +60,7 @@ type options struct {
 	MaxBody            int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
 	DrainDelay         time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
 	Drain              time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
-	OTLPEndpoint       string        `name:"otlp-endpoint" env:"OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Base URL of an OpenTelemetry collector for traces, by OTLP over HTTP, such as http://host:4318. Default: requests aren't traced here, and a caller's trace goes on to the model servers all the same."`
-	TraceSampleRatio   float64       `env:"TRACE_SAMPLE_RATIO" default:"1" help:"Share, 0 to 1, of requests to trace among those that arrive without a trace; those with one follow their parent."`
+	Traces             tracing.Flags `embed:""`
 	LogLevel           slog.Level    `env:"LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 }
 
@@ -112,13 +101,8 @@ func (o *options) Validate() error {
 			return fmt.Errorf("%s is %q; allowed: host:port or :port", address.flag, address.value)
 		}
 	}
-	if o.OTLPEndpoint != "" {
-		if err := tracing.CheckEndpoint(o.OTLPEndpoint); err != nil {
-			return fmt.Errorf("--otlp-endpoint %w", err)
-		}
-	}
-	if err := tracing.CheckSampleRatio(o.TraceSampleRatio); err != nil {
-		return fmt.Errorf("--trace-sample-ratio %w", err)
+	if err := o.Traces.Check(); err != nil {
+		return err
 	}
 	switch {
 	case len(o.Backends) == 0 && o.EndpointsOf == "":
@@ -140,31 +124,17 @@ func (o *options) Validate() error {
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	fail := func(code int, err error) int {
-		_, _ = fmt.Fprintf(stderr, "dispatcher: %v\n", err)
-		return code
-	}
-
 	var o options
-	helped := false
-	parser, err := kong.New(&o, kong.Name("dispatcher"),
-		kong.Description("Takes pictures to classify (POST /query), queues them in Redis, and hands them to the model servers."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
-	if err != nil {
-		return fail(exitError, err)
-	}
-	_, err = parser.Parse(args)
-	if helped {
-		return exitOK
-	}
-	if err != nil {
-		return fail(exitUsage, err)
-	}
+	return command.Run("dispatcher", "Takes pictures to classify (POST /query), queues them in Redis, and hands them to the model servers.",
+		&o, args, stdout, stderr, func(*kong.Context) error { return begin(o, stderr) })
+}
 
+// begin puts the parts together and dispatches until it is told to stop.
+func begin(o options, stderr io.Writer) error {
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.LogLevel}))
 	name, err := dispatcherName()
 	if err != nil {
-		return fail(exitError, err)
+		return err
 	}
 	redisqueue.UseLogger(log)
 	queue, err := redisqueue.New(redisqueue.Config{
@@ -172,40 +142,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 		ResultTTL: o.ResultTTL, Connections: o.RedisConnections,
 	})
 	if err != nil {
-		return fail(exitUsage, fmt.Errorf("--redis %w", err))
+		return command.AsUsage(fmt.Errorf("--redis %w", err))
 	}
 	defer func() { _ = queue.Close() }()
 	replicas := fleet.New(o.BackendConcurrency)
 	follow, err := source(o, replicas, log)
 	if err != nil {
-		return fail(exitUsage, err)
+		return command.AsUsage(err)
 	}
-
-	traces, err := tracing.Start(context.Background(), tracing.Config{
-		Service: "dispatcher", Version: version(), Endpoint: o.OTLPEndpoint, SampleRatio: o.TraceSampleRatio, Log: log,
-	})
+	traces, err := o.Traces.Start("dispatcher", command.Version(), log)
 	if err != nil {
-		return fail(exitError, err)
+		return err
 	}
-
-	err = dispatchRequests(o, name, queue, replicas, follow, traces, log)
-	flushing, cancel := context.WithTimeout(context.Background(), flushTraces)
-	defer cancel()
-	if err := traces.Shutdown(flushing); err != nil {
-		log.Warn("the last traces are lost", "error", err.Error())
-	}
-	if err != nil {
-		return fail(exitError, err)
-	}
-	return exitOK
-}
-
-// version is the one that Go stamped on this program; empty where it did not.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
+	defer traces.Finish(log)
+	return dispatchRequests(o, name, queue, replicas, follow, traces, log)
 }
 
 // dispatcherName is one that no other dispatcher has, this one's next start

@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"headroom.dev/apps/internal/command"
 	"headroom.dev/apps/internal/dispatchtest"
 	"headroom.dev/apps/internal/reply"
+	"headroom.dev/apps/internal/tracing"
 	"headroom.dev/apps/internal/tracing/tracingtest"
 )
 
@@ -43,7 +45,7 @@ type process struct {
 	output bytes.Buffer
 }
 
-func command(t *testing.T, args ...string) *exec.Cmd {
+func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -58,7 +60,7 @@ func launch(t *testing.T, redis string, args ...string) *process {
 	t.Helper()
 	address := dispatchtest.FreeAddress(t)
 	p := &process{url: "http://" + address, ended: make(chan struct{})}
-	p.cmd = command(t, append([]string{
+	p.cmd = program(t, append([]string{
 		"--redis", redis, "--listen", address, "--metrics-listen", "127.0.0.1:0", "--drain-delay", "0s",
 	}, args...)...)
 	stderr, err := p.cmd.StderrPipe()
@@ -199,7 +201,7 @@ func TestSIGTERMLosesNothing(t *testing.T) {
 			t.Errorf("answered %d", status)
 		}
 	}
-	if code := p.exitCode(t); code != exitOK {
+	if code := p.exitCode(t); code != command.OK {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if n := redisLength(t, redis); n != 0 {
@@ -228,7 +230,7 @@ func TestSIGTERMEndsInTimeAndHandsBack(t *testing.T) {
 	if body := <-failure; json.Unmarshal(body, &f) != nil || f.Error.Code != reply.NotReady {
 		t.Errorf("the caller that waited got %s", body)
 	}
-	if code := p.exitCode(t); code != exitOK {
+	if code := p.exitCode(t); code != command.OK {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	other := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--reclaim-after", "5m")
@@ -259,7 +261,7 @@ func TestSIGTERMSendsTheLastSpans(t *testing.T) {
 		t.Fatalf("answered %d %s", status, body)
 	}
 	p.signal(t, syscall.SIGTERM)
-	if code := p.exitCode(t); code != exitOK {
+	if code := p.exitCode(t); code != command.OK {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	for _, name := range []string{"query", "queue", "attempt"} {
@@ -280,10 +282,10 @@ func TestACollectorThatHangsHoldsNobody(t *testing.T) {
 	}
 	p.signal(t, syscall.SIGTERM)
 	begin := time.Now()
-	if code := p.exitCode(t); code != exitOK {
+	if code := p.exitCode(t); code != command.OK {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	if took := time.Since(begin); took > flushTraces+3*time.Second {
+	if took := time.Since(begin); took > tracing.FlushTime+3*time.Second {
 		t.Errorf("it took %v to end", took)
 	}
 	if !strings.Contains(p.said(), "the last traces are lost") {
@@ -304,7 +306,7 @@ func TestTheStandardVariableNamesTheCollectorToo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// What is missing is told after what is wrong.
-			cmd := command(t, "--redis", "redis://h")
+			cmd := program(t, "--redis", "redis://h")
 			cmd.Env = append(cmd.Env, test.environment...)
 			output, _ := cmd.CombinedOutput()
 			if !strings.Contains(string(output), test.want) {
@@ -344,7 +346,7 @@ func TestSIGTERMEndsTheWaitForRedis(t *testing.T) {
 	p := launch(t, "redis://"+dispatchtest.FreeAddress(t), "--backends", "http://127.0.0.1:1")
 	dispatchtest.Eventually(t, 20*time.Second, "it waits", func() bool { return strings.Contains(p.said(), "waiting for Redis") })
 	p.signal(t, syscall.SIGTERM)
-	if code := p.exitCode(t); code != exitOK {
+	if code := p.exitCode(t); code != command.OK {
 		t.Errorf("exit code %d, want 0", code)
 	}
 }
@@ -358,29 +360,29 @@ func TestWhatCanNotWorkIsOneClearLine(t *testing.T) {
 		code int
 		want string
 	}{
-		"no Redis named":    {[]string{"--backends", "http://h"}, exitUsage, "dispatcher: missing flags: --redis=URL"},
-		"no replicas named": {base, exitUsage, "dispatcher: neither --backends nor --endpoints-of is given; allowed: exactly one of them"},
-		"both": {with("--backends", "http://h", "--endpoints-of", "a/b"), exitUsage,
+		"no Redis named":    {[]string{"--backends", "http://h"}, command.Usage, "dispatcher: missing flags: --redis=URL"},
+		"no replicas named": {base, command.Usage, "dispatcher: neither --backends nor --endpoints-of is given; allowed: exactly one of them"},
+		"both": {with("--backends", "http://h", "--endpoints-of", "a/b"), command.Usage,
 			"dispatcher: --backends and --endpoints-of are both given; allowed: exactly one of them"},
-		"a bad URL":     {with("--backends", "http://h,h2"), exitUsage, `dispatcher: --backends: "h2" is not a base URL such as http://127.0.0.1:6001`},
-		"a bad service": {with("--endpoints-of", "m"), exitUsage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
-		"a bad SLO":     {with("--backends", "http://h", "--slo", "2m"), exitUsage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},
-		"a bad queue":   {with("--backends", "http://h", "--max-queue", "0"), exitUsage, "dispatcher: --max-queue is 0; allowed: 1 to 100000"},
-		"a bad address": {with("--backends", "http://h", "--listen", "5001"), exitUsage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
-		"a bad OTLP endpoint": {with("--backends", "http://h", "--otlp-endpoint", "collector:4318"), exitUsage,
+		"a bad URL":     {with("--backends", "http://h,h2"), command.Usage, `dispatcher: --backends: "h2" is not a base URL such as http://127.0.0.1:6001`},
+		"a bad service": {with("--endpoints-of", "m"), command.Usage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
+		"a bad SLO":     {with("--backends", "http://h", "--slo", "2m"), command.Usage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},
+		"a bad queue":   {with("--backends", "http://h", "--max-queue", "0"), command.Usage, "dispatcher: --max-queue is 0; allowed: 1 to 100000"},
+		"a bad address": {with("--backends", "http://h", "--listen", "5001"), command.Usage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
+		"a bad OTLP endpoint": {with("--backends", "http://h", "--otlp-endpoint", "collector:4318"), command.Usage,
 			`dispatcher: --otlp-endpoint is "collector:4318"; allowed: http://host:4318 or the same with https`},
-		"an OTLP endpoint with a password": {with("--backends", "http://h", "--otlp-endpoint", "http://me:hidden@h"), exitUsage,
+		"an OTLP endpoint with a password": {with("--backends", "http://h", "--otlp-endpoint", "http://me:hidden@h"), command.Usage,
 			"dispatcher: --otlp-endpoint has a user; allowed: http://host:4318 or the same with https"},
-		"a bad sample ratio": {with("--backends", "http://h", "--trace-sample-ratio", "1.01"), exitUsage,
+		"a bad sample ratio": {with("--backends", "http://h", "--trace-sample-ratio", "1.01"), command.Usage,
 			"dispatcher: --trace-sample-ratio is 1.01; allowed: 0 to 1"},
-		"a sample ratio that is no number": {with("--backends", "http://h", "--trace-sample-ratio", "NaN"), exitUsage,
+		"a sample ratio that is no number": {with("--backends", "http://h", "--trace-sample-ratio", "NaN"), command.Usage,
 			"dispatcher: --trace-sample-ratio is NaN; allowed: 0 to 1"},
-		"a bad Redis URL": {[]string{"--redis", "http://:hidden@h", "--backends", "http://h"}, exitUsage, "dispatcher: --redis is not a Redis URL; allowed: redis://"},
-		"no cluster":      {with("--endpoints-of", "a/b", "--kubeconfig", "/nowhere"), exitUsage, `dispatcher: --endpoints-of "a/b", --kubeconfig "/nowhere": no cluster to ask: `},
-		"nobody at Redis": {with("--backends", "http://h", "--redis-wait", "100ms"), exitError, "dispatcher: redis at " + nobody + " can't be reached within 100ms: "},
+		"a bad Redis URL": {[]string{"--redis", "http://:hidden@h", "--backends", "http://h"}, command.Usage, "dispatcher: --redis is not a Redis URL; allowed: redis://"},
+		"no cluster":      {with("--endpoints-of", "a/b", "--kubeconfig", "/nowhere"), command.Usage, `dispatcher: --endpoints-of "a/b", --kubeconfig "/nowhere": no cluster to ask: `},
+		"nobody at Redis": {with("--backends", "http://h", "--redis-wait", "100ms"), command.Error, "dispatcher: redis at " + nobody + " can't be reached within 100ms: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := command(t, test.args...)
+			cmd := program(t, test.args...)
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			err := cmd.Run()

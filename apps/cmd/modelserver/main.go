@@ -12,13 +12,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"headroom.dev/apps/internal/classifier"
+	"headroom.dev/apps/internal/command"
 	"headroom.dev/apps/internal/cpuquota"
 	"headroom.dev/apps/internal/imaging"
 	"headroom.dev/apps/internal/libjpeg"
@@ -30,38 +30,26 @@ import (
 	"headroom.dev/apps/internal/tracing"
 )
 
-// flushTraces is how long the end waits for the collector to take the last
-// spans.
-const flushTraces = 2 * time.Second
-
-// Exit codes.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
-)
-
 type options struct {
-	Model            string        `required:"" env:"MODEL" placeholder:"DIR" help:"Folder with model.yaml, the network and its labels."`
-	Listen           string        `env:"LISTEN" default:":6001" help:"Address for requests over HTTP and probes, host:port."`
-	GRPCListen       string        `name:"grpc-listen" env:"GRPC_LISTEN" default:":9000" help:"Address for the Open Inference Protocol over gRPC, host:port; empty for none."`
-	MetricsListen    string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
-	OrtLib           string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
-	Slots            int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
-	MaxBatch         int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
-	Calibration      time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
-	MaxWaiting       int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
-	MaxBody          int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
-	MaxBodyMemory    int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused. Over gRPC each call counts as the largest body."`
-	MaxPixels        int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000."`
-	MaxDecodeMemory  int64         `env:"MAX_DECODE_MEMORY" default:"268435456" help:"Most bytes of memory that pictures take while they are decoded, all together, 1048576 to 1099511627776: 3 to 24 a pixel, by format. One that needs more is refused, others wait."`
-	ReadTimeout      time.Duration `env:"READ_TIMEOUT" default:"10s" help:"Longest time for a request body to arrive, 1ms to 90s."`
-	DecodeTimeout    time.Duration `env:"DECODE_TIMEOUT" default:"5s" help:"Longest time to decode a picture, 1ms to 90s."`
-	Timeout          time.Duration `env:"TIMEOUT" default:"10s" help:"Longest that a request may take, also where its deadline is later or there is none, 1ms to 90s."`
-	DrainDelay       time.Duration `env:"DRAIN_DELAY" default:"2s" help:"After SIGTERM: time for others to see that this server is not ready, while it still serves, 0s to 5m."`
-	Drain            time.Duration `env:"DRAIN" default:"20s" help:"After that: longest wait for requests in flight, 0s to 10m."`
-	OTLPEndpoint     string        `name:"otlp-endpoint" env:"OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" placeholder:"URL" help:"Base URL of an OpenTelemetry collector for traces, by OTLP over HTTP, such as http://host:4318. Default: requests aren't traced."`
-	TraceSampleRatio float64       `env:"TRACE_SAMPLE_RATIO" default:"1" help:"Share, 0 to 1, of requests to trace among those that arrive without a trace; those with one follow their parent."`
+	Model           string        `required:"" env:"MODEL" placeholder:"DIR" help:"Folder with model.yaml, the network and its labels."`
+	Listen          string        `env:"LISTEN" default:":6001" help:"Address for requests over HTTP and probes, host:port."`
+	GRPCListen      string        `name:"grpc-listen" env:"GRPC_LISTEN" default:":9000" help:"Address for the Open Inference Protocol over gRPC, host:port; empty for none."`
+	MetricsListen   string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
+	OrtLib          string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
+	Slots           int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
+	MaxBatch        int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
+	Calibration     time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
+	MaxWaiting      int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
+	MaxBody         int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
+	MaxBodyMemory   int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused. Over gRPC each call counts as the largest body."`
+	MaxPixels       int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000."`
+	MaxDecodeMemory int64         `env:"MAX_DECODE_MEMORY" default:"268435456" help:"Most bytes of memory that pictures take while they are decoded, all together, 1048576 to 1099511627776: 3 to 24 a pixel, by format. One that needs more is refused, others wait."`
+	ReadTimeout     time.Duration `env:"READ_TIMEOUT" default:"10s" help:"Longest time for a request body to arrive, 1ms to 90s."`
+	DecodeTimeout   time.Duration `env:"DECODE_TIMEOUT" default:"5s" help:"Longest time to decode a picture, 1ms to 90s."`
+	Timeout         time.Duration `env:"TIMEOUT" default:"10s" help:"Longest that a request may take, also where its deadline is later or there is none, 1ms to 90s."`
+	DrainDelay      time.Duration `env:"DRAIN_DELAY" default:"2s" help:"After SIGTERM: time for others to see that this server is not ready, while it still serves, 0s to 5m."`
+	Drain           time.Duration `env:"DRAIN" default:"20s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	Traces          tracing.Flags `embed:""`
 }
 
 // Validate is called by kong.
@@ -102,80 +90,39 @@ func (o *options) Validate() error {
 	if o.MaxBodyMemory < o.MaxBody {
 		return fmt.Errorf("--max-body-memory is %d; allowed: from --max-body, %d", o.MaxBodyMemory, o.MaxBody)
 	}
-	if o.OTLPEndpoint != "" {
-		if err := tracing.CheckEndpoint(o.OTLPEndpoint); err != nil {
-			return fmt.Errorf("--otlp-endpoint %w", err)
-		}
-	}
-	if err := tracing.CheckSampleRatio(o.TraceSampleRatio); err != nil {
-		return fmt.Errorf("--trace-sample-ratio %w", err)
-	}
-	return nil
+	return o.Traces.Check()
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	fail := func(code int, err error) int {
-		_, _ = fmt.Fprintf(stderr, "modelserver: %v\n", err)
-		return code
-	}
-
 	var o options
-	helped := false
-	parser, err := kong.New(&o, kong.Name("modelserver"),
-		kong.Description("Classifies pictures with one ONNX model: POST / on the request address, and the Open Inference Protocol over REST and gRPC."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
-	if err != nil {
-		return fail(exitError, err)
-	}
-	_, err = parser.Parse(args)
-	if helped {
-		return exitOK
-	}
-	if err != nil {
-		return fail(exitUsage, err)
-	}
+	return command.Run("modelserver", "Classifies pictures with one ONNX model: POST / on the request address, and the Open Inference Protocol over REST and gRPC.",
+		&o, args, stdout, stderr, func(*kong.Context) error { return begin(o, stderr) })
+}
 
+// begin reads what can be read beforehand, and serves until it is told to stop.
+func begin(o options, stderr io.Writer) error {
 	spec, err := model.ReadSpec(o.Model)
 	if err != nil {
-		return fail(exitUsage, err)
+		return command.AsUsage(err)
 	}
 	labels, err := spec.ReadLabels(o.Model)
 	if err != nil {
-		return fail(exitUsage, err)
+		return command.AsUsage(err)
 	}
 	if o.OrtLib == "" {
 		if o.OrtLib, err = findLibrary(); err != nil {
-			return fail(exitUsage, err)
+			return command.AsUsage(err)
 		}
 	}
-
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
-	traces, err := tracing.Start(context.Background(), tracing.Config{
-		Service: "model-server", Version: version(), Endpoint: o.OTLPEndpoint, SampleRatio: o.TraceSampleRatio, Log: log,
-	})
+	traces, err := o.Traces.Start("model-server", command.Version(), log)
 	if err != nil {
-		return fail(exitError, err)
+		return err
 	}
-	err = serveModel(o, spec, labels, traces, log)
-	flushing, cancel := context.WithTimeout(context.Background(), flushTraces)
-	defer cancel()
-	if err := traces.Shutdown(flushing); err != nil {
-		log.Warn("the last traces are lost", "error", err.Error())
-	}
-	if err != nil {
-		return fail(exitError, err)
-	}
-	return exitOK
-}
-
-// version is the one that Go stamped on this program; empty where it did not.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return ""
+	defer traces.Finish(log)
+	return serveModel(o, spec, labels, traces, log)
 }
 
 func findLibrary() (string, error) {
@@ -203,10 +150,10 @@ func serveModel(o options, spec model.Spec, labels []string, traces *tracing.Tra
 	if o.MaxWaiting < 0 {
 		o.MaxWaiting = 4 * o.Slots
 	}
-	metrics := modelapi.NewMetrics(version(), cores)
+	metrics := modelapi.NewMetrics(command.Version(), cores)
 	api := modelapi.New(modelapi.Config{
 		Limits:  picture.Limits{Body: o.MaxBody, Memory: o.MaxBodyMemory, Time: o.ReadTimeout},
-		Timeout: o.Timeout, Version: version(), Metrics: metrics, Tracing: traces, Log: log,
+		Timeout: o.Timeout, Version: command.Version(), Metrics: metrics, Tracing: traces, Log: log,
 	})
 	// With less than a core it would take longer, and a start is what a burst
 	// waits for.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"headroom.dev/apps/internal/dispatch"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // Outcome is what a synchronous request ended in.
@@ -147,12 +148,7 @@ func (m *Metrics) Forwarded(took time.Duration) { m.backendDuration.Observe(took
 // Replied records how long a synchronous request took. traceID, which may be
 // empty, names the trace that shows where the time went.
 func (m *Metrics) Replied(o Outcome, took time.Duration, traceID string) {
-	histogram := m.requestDuration.WithLabelValues(string(o))
-	if with, ok := histogram.(prometheus.ExemplarObserver); ok && traceID != "" {
-		with.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": traceID})
-		return
-	}
-	histogram.Observe(took.Seconds())
+	tracing.Observe(m.requestDuration.WithLabelValues(string(o)), took.Seconds(), traceID)
 }
 
 // observed asks for gauges when they are scraped.

@@ -3,7 +3,6 @@ package modelapi
 import (
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -12,7 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"headroom.dev/apps/internal/classifier"
+	"headroom.dev/apps/internal/command"
 	"headroom.dev/apps/internal/libjpeg"
+	"headroom.dev/apps/internal/tracing"
 )
 
 // Outcomes of a request.
@@ -94,7 +95,7 @@ func NewMetrics(version string, cpuLimit func() float64) *Metrics {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "modelserver_build_info", Help: "1, with what this program was built from and with.",
 	}, []string{"go_version", "libjpeg", "revision", "version"})
-	build.WithLabelValues(runtime.Version(), strconv.FormatBool(libjpeg.Available), revision(), version).Set(1)
+	build.WithLabelValues(runtime.Version(), strconv.FormatBool(libjpeg.Available), command.Revision(), version).Set(1)
 	m.registry.MustRegister(m.requests, m.refusals, m.latency, stages, m.batch, m.inFlight, m.reading, m.slots, m.ready, m.load, m.warmUp, m.model, build,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "modelserver_cpu_limit_cores", Help: "CPU cores that this replica may use: its cgroup's quota, or the machine's cores where there is none.",
@@ -112,20 +113,6 @@ func NewMetrics(version string, cpuLimit func() float64) *Metrics {
 	return m
 }
 
-// revision is the commit that the program was built from, where Go knows it.
-func revision() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" {
-			return setting.Value
-		}
-	}
-	return ""
-}
-
 // Observe is the classifier's.
 func (m *Metrics) Observe(stage classifier.Stage, took time.Duration) {
 	m.stages[stage].Observe(took.Seconds())
@@ -137,11 +124,7 @@ func (m *Metrics) Batch(pictures int) { m.batch.Observe(float64(pictures)) }
 // served observes the service time of an answered request, with the trace that
 // it belongs to as an exemplar where there is one.
 func (m *Metrics) served(took time.Duration, trace string) {
-	if exemplars, ok := m.latency.(prometheus.ExemplarObserver); ok && trace != "" {
-		exemplars.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": trace})
-		return
-	}
-	m.latency.Observe(took.Seconds())
+	tracing.Observe(m.latency, took.Seconds(), trace)
 }
 
 // count counts a request that was answered with an HTTP status, and for reason

@@ -69,8 +69,14 @@ type API struct {
 	engine   *gin.Engine
 	reader   *picture.Reader
 	scratch  sync.Pool
-	model    atomic.Pointer[Model]
+	serving  atomic.Pointer[serving]
 	draining atomic.Bool
+}
+
+// serving is what there is once a model is loaded.
+type serving struct {
+	Model
+	metadata oip.Metadata
 }
 
 // scratch is what an answer is put together in.
@@ -97,7 +103,7 @@ func (a *API) Handler() http.Handler { return a.engine }
 
 // Ready makes the API answer with model.
 func (a *API) Ready(model Model, slots int, report classifier.Report) {
-	a.model.Store(&model)
+	a.serving.Store(&serving{model, describeModel(model)})
 	a.metrics.slots.Set(float64(slots))
 	a.metrics.load.Set((report.Load + report.WarmUp).Seconds())
 	a.metrics.warmUp.Set(report.WarmUp.Seconds())
@@ -114,19 +120,11 @@ func (a *API) Drain() {
 	a.metrics.ready.Set(0)
 }
 
-// loaded is the model, nil until there is one.
-func (a *API) loaded() Model {
-	if m := a.model.Load(); m != nil {
-		return *m
-	}
-	return nil
-}
-
 func (a *API) readyz(c *gin.Context) {
 	switch {
 	case a.draining.Load():
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, "the server is shutting down")
-	case a.loaded() == nil:
+	case a.serving.Load() == nil:
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, notLoaded().message)
 	default:
 		c.String(http.StatusOK, "ok\n")
@@ -178,7 +176,7 @@ func (a *API) classify(ctx context.Context, c *gin.Context, id string, s *scratc
 	if err != nil {
 		return badRequest(err), false
 	}
-	m := a.loaded()
+	m := a.serving.Load()
 	if m == nil {
 		return notLoaded(), false
 	}

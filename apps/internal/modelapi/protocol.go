@@ -1,6 +1,7 @@
 package modelapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -64,21 +65,23 @@ type backend struct{ api *API }
 
 func (b backend) Live() bool { return true }
 
-func (b backend) Ready() bool { return b.api.loaded() != nil && !b.api.draining.Load() }
+func (b backend) Ready() bool { return b.api.serving.Load() != nil && !b.api.draining.Load() }
 
 func (b backend) Model() (oip.Metadata, bool) {
-	m := b.api.loaded()
+	m := b.api.serving.Load()
 	if m == nil {
 		return oip.Metadata{}, false
 	}
-	version := m.Version()
-	if version == "" {
-		version = "1"
-	}
+	return m.metadata, true
+}
+
+// describeModel is what the protocol tells of a model, and asks before every
+// request.
+func describeModel(m Model) oip.Metadata {
 	return oip.Metadata{
-		Name: m.Name(), Versions: []string{version}, Platform: platform,
+		Name: m.Name(), Versions: []string{cmp.Or(m.Version(), "1")}, Platform: platform,
 		Inputs: []oip.TensorMetadata{describe(m.Input())}, Outputs: []oip.TensorMetadata{describe(m.Output())},
-	}, true
+	}
 }
 
 // describe describes a tensor as a request sees it: with any number of rows,
@@ -93,7 +96,7 @@ func describe(t onnx.Tensor) oip.TensorMetadata {
 }
 
 func (b backend) Infer(ctx context.Context, call oip.Call) ([]byte, error) {
-	m := b.api.loaded()
+	m := b.api.serving.Load()
 	if m == nil {
 		return nil, protocolError(ctx, notLoaded())
 	}

@@ -2,12 +2,13 @@ package oip
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"math"
 	"net/http"
 	"strconv"
 
 	"github.com/x448/float16"
+
+	"headroom.dev/apps/internal/reply"
 )
 
 // encode writes the body of an answer and returns how many bytes of it are
@@ -19,15 +20,15 @@ func encode(r Response, asBytes bool) (body []byte, length int, err error) {
 		capacity = capacity / int(r.Output.Datatype.Size()) * 16
 	}
 	b := make([]byte, 0, capacity+1024)
-	b = appendString(append(b, `{"model_name":`...), r.Model)
+	b = reply.AppendString(append(b, `{"model_name":`...), r.Model)
 	if r.Version != "" {
-		b = appendString(append(b, `,"model_version":`...), r.Version)
+		b = reply.AppendString(append(b, `,"model_version":`...), r.Version)
 	}
 	if r.ID != "" {
-		b = appendString(append(b, `,"id":`...), r.ID)
+		b = reply.AppendString(append(b, `,"id":`...), r.ID)
 	}
-	b = appendString(append(b, `,"outputs":[{"name":`...), r.Output.Name)
-	b = appendString(append(b, `,"datatype":`...), string(r.Output.Datatype))
+	b = reply.AppendString(append(b, `,"outputs":[{"name":`...), r.Output.Name)
+	b = reply.AppendString(append(b, `,"datatype":`...), string(r.Output.Datatype))
 	b = append(append(b, `,"shape":`...), shapeText(r.Output.Shape)...)
 	if asBytes {
 		b = strconv.AppendInt(append(b, `,"parameters":{"binary_data_size":`...), int64(len(r.Output.Data)), 10)
@@ -61,10 +62,4 @@ func appendElements(b []byte, t Tensor) ([]byte, error) {
 		b = strconv.AppendFloat(b, float64(v), 'g', -1, 32)
 	}
 	return b, nil
-}
-
-func appendString(b []byte, s string) []byte {
-	// A string always has a JSON form.
-	text, _ := json.Marshal(s)
-	return append(b, text...)
 }

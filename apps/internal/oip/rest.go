@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -224,7 +223,7 @@ func fail(c *gin.Context, err error) {
 	}
 	reply.StopReading(c)
 	if refused.RetryAfter {
-		c.Header("Retry-After", strconv.Itoa(int(reply.RetryAfter/time.Second)))
+		reply.AskToRetry(c)
 	}
 	c.AbortWithStatusJSON(refused.Status, gin.H{"error": refused.Message})
 }

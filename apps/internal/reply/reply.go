@@ -74,12 +74,17 @@ type Detail struct {
 // as long as a replica needs to start, and one second is the header's unit.
 const RetryAfter = time.Second
 
+// AskToRetry sets the header that does.
+func AskToRetry(c *gin.Context) {
+	c.Header("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
+}
+
 // Fail answers with status and a Failure, and ends the handler chain. A 503
 // gets a Retry-After. id may be empty.
 func Fail(c *gin.Context, status int, id string, code Code, message string) {
 	StopReading(c)
 	if status == http.StatusServiceUnavailable {
-		c.Header("Retry-After", strconv.Itoa(int(RetryAfter/time.Second)))
+		AskToRetry(c)
 	}
 	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
 }
@@ -122,9 +127,9 @@ const ContentType = "application/json; charset=utf-8"
 func (r Reply) Append(dst []byte) []byte {
 	dst = append(dst, '{')
 	if r.ID != "" {
-		dst = append(appendString(append(dst, `"id":`...), r.ID), ',')
+		dst = append(AppendString(append(dst, `"id":`...), r.ID), ',')
 	}
-	dst = appendString(append(dst, `"model":`...), r.Model)
+	dst = AppendString(append(dst, `"model":`...), r.Model)
 	dst = append(dst, `,"predictions":[`...)
 	for i, p := range r.Predictions {
 		if i > 0 {
@@ -132,7 +137,7 @@ func (r Reply) Append(dst []byte) []byte {
 		}
 		dst = strconv.AppendInt(append(dst, `{"class":`...), int64(p.Class), 10)
 		if p.Label != "" {
-			dst = appendString(append(dst, `,"label":`...), p.Label)
+			dst = AppendString(append(dst, `,"label":`...), p.Label)
 		}
 		dst = strconv.AppendFloat(append(dst, `,"probability":`...), p.Probability, 'g', -1, 32)
 		dst = append(dst, '}')
@@ -140,10 +145,11 @@ func (r Reply) Append(dst []byte) []byte {
 	return append(dst, "]}"...)
 }
 
-// appendString appends s as a JSON string. What needs no escape takes no memory.
-func appendString(dst []byte, s string) []byte {
+// AppendString appends s as a JSON string, as encoding/json writes it. What needs
+// no escape takes no memory.
+func AppendString(dst []byte, s string) []byte {
 	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
 			quoted, err := json.Marshal(s)
 			if err != nil {
 				panic(fmt.Sprintf("a string has no JSON: %v", err)) // every string has

@@ -162,6 +162,18 @@ func TestAppendIsJSON(t *testing.T) {
 	}
 }
 
+func TestAppendStringWritesAsEncodingJSON(t *testing.T) {
+	for _, text := range []string{"", "bus", `a "b" \c`, "<&>", "é\n\x00\x7f\u2028", "\xff"} {
+		want, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(reply.AppendString(nil, text)); got != string(want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func TestAppendTakesNoMemory(t *testing.T) {
 	r := reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 3, Label: "bus", Probability: 0.123}}}
 	buffer := make([]byte, 0, 1024)
