@@ -13,6 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/alicebob/miniredis/v2"
+
+	"headroom.dev/apps/internal/command"
 )
 
 type options struct {
@@ -31,25 +33,14 @@ func (o *options) Validate() error {
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	fail := func(code int, err error) int {
-		_, _ = fmt.Fprintf(stderr, "devredis: %v\n", err)
-		return code
-	}
 	var o options
-	helped := false
-	parser, err := kong.New(&o, kong.Name("devredis"), kong.Description("An in-memory Redis for development."),
-		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }))
-	if err != nil {
-		return fail(1, err)
-	}
-	_, err = parser.Parse(args)
-	if helped {
-		return 0
-	}
-	if err != nil {
-		return fail(2, err)
-	}
+	return command.Run("devredis", "An in-memory Redis for development.", &o, args, stdout, stderr, func(*kong.Context) error {
+		return serve(o, stderr)
+	})
+}
 
+// serve listens until it is told to stop.
+func serve(o options, stderr io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server := miniredis.NewMiniRedis()
@@ -57,10 +48,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		server.RequireAuth(o.Password)
 	}
 	if err := server.StartAddr(o.Listen); err != nil {
-		return fail(1, fmt.Errorf("can't listen on %q: %w", o.Listen, err))
+		return fmt.Errorf("can't listen on %q: %w", o.Listen, err)
 	}
 	defer server.Close()
 	_, _ = fmt.Fprintf(stderr, "devredis: listening on %s\n", server.Addr())
 	<-ctx.Done()
-	return 0
+	return nil
 }
