@@ -1,6 +1,7 @@
 // Command dispatcher takes pictures to classify, queues them in Redis, hands
 // them to the model servers as these have room, and answers within the
-// promised time.
+// promised time. Two more commands of it look after what it keeps: dead letters
+// and API keys.
 package main
 
 import (
@@ -19,8 +20,10 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/google/uuid"
 
+	"headroom.dev/apps/internal/apikeys"
 	"headroom.dev/apps/internal/backend"
 	"headroom.dev/apps/internal/command"
+	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/endpoints"
 	"headroom.dev/apps/internal/fleet"
 	"headroom.dev/apps/internal/queryapi"
@@ -33,6 +36,8 @@ import (
 const (
 	// probeEvery is the time between two probes of a replica from --backends.
 	probeEvery = time.Second
+	// keysEvery is the time between two looks at the file of API keys.
+	keysEvery = 5 * time.Second
 	// lastAnswer is how long before connections are cut those who still wait
 	// are told: net/http looks every half second for connections that are done.
 	lastAnswer = 750 * time.Millisecond
@@ -41,27 +46,32 @@ const (
 )
 
 type options struct {
-	Redis              string        `required:"" env:"REDIS" placeholder:"URL" help:"Redis, as redis://[user:password@]host:port[/db]. A password is better given as REDIS_PASSWORD in the environment, which other users of the machine can't see."`
-	RedisWait          time.Duration `env:"REDIS_WAIT" default:"30s" help:"How long to wait for Redis at the start, 0s to 1h."`
-	RedisConnections   int           `env:"REDIS_CONNECTIONS" default:"64" help:"Most connections to Redis for taking requests, and as many for working on them, 4 to 4096."`
-	Backends           []string      `env:"BACKENDS" placeholder:"URL" help:"Base URLs of the model servers, separated by commas; each is probed at /readyz. Either this or --endpoints-of."`
-	EndpointsOf        string        `env:"ENDPOINTS_OF" placeholder:"NAMESPACE/SERVICE" help:"Kubernetes Service whose endpoints are the model servers. Either this or --backends."`
-	EndpointsPortName  string        `env:"ENDPOINTS_PORT_NAME" default:"http" help:"Name of that Service's port."`
-	Kubeconfig         string        `env:"KUBECONFIG" placeholder:"FILE" help:"Cluster to find the Service in. Default: the one that this program runs in."`
-	Listen             string        `env:"LISTEN" default:":5001" help:"Address for requests and probes, host:port."`
-	MetricsListen      string        `env:"METRICS_LISTEN" default:":8000" help:"Address for /metrics, host:port."`
-	SLO                time.Duration `name:"slo" env:"SLO" default:"500ms" help:"Promised latency: how long a request may take whose caller says nothing else, 1ms to 1m."`
-	BackendConcurrency int           `env:"BACKEND_CONCURRENCY" default:"1" help:"Requests that each model server works on at a time, 1 to 1024."`
-	AttemptTimeout     time.Duration `env:"ATTEMPT_TIMEOUT" default:"10s" help:"Longest that one attempt at a model server may take, 10ms to 10m; the request's deadline may be earlier."`
-	MaxQueue           int           `env:"MAX_QUEUE" default:"200" help:"Requests that may wait in the queue, 1 to 100000; more are refused."`
-	AsyncTimeout       time.Duration `env:"ASYNC_TIMEOUT" default:"60s" help:"How long an asynchronous request may take, 1s to 1h."`
-	ResultTTL          time.Duration `env:"RESULT_TTL" default:"10m" help:"How long an asynchronous result is kept, 1s to 24h."`
-	ReclaimAfter       time.Duration `env:"RECLAIM_AFTER" default:"5s" help:"How long another dispatcher may be silent about a request that it has taken before this one takes it over, 1s to 5m."`
-	MaxBody            int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
-	DrainDelay         time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
-	Drain              time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
-	Traces             tracing.Flags `embed:""`
-	LogLevel           slog.Level    `env:"LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
+	queueOptions          `embed:""`
+	RedisWait             time.Duration `env:"REDIS_WAIT" default:"30s" help:"How long to wait for Redis at the start, 0s to 1h."`
+	RedisConnections      int           `env:"REDIS_CONNECTIONS" default:"64" help:"Most connections to Redis for taking requests, and as many for working on them, 4 to 4096."`
+	Backends              []string      `env:"BACKENDS" placeholder:"URL" help:"Base URLs of the model servers, separated by commas; each is probed at /readyz. Either this or --endpoints-of."`
+	EndpointsOf           string        `env:"ENDPOINTS_OF" placeholder:"NAMESPACE/SERVICE" help:"Kubernetes Service whose endpoints are the model servers. Either this or --backends."`
+	EndpointsPortName     string        `env:"ENDPOINTS_PORT_NAME" default:"http" help:"Name of that Service's port."`
+	Kubeconfig            string        `env:"KUBECONFIG" placeholder:"FILE" help:"Cluster to find the Service in. Default: the one that this program runs in."`
+	Listen                string        `env:"LISTEN" default:":5001" help:"Address for requests and probes, host:port."`
+	MetricsListen         string        `env:"METRICS_LISTEN" default:":8000" help:"Address for /metrics, host:port."`
+	SLO                   time.Duration `name:"slo" env:"SLO" default:"500ms" help:"Promised latency: how long a request may take whose caller says nothing else, 1ms to 1m."`
+	APIKeys               string        `name:"api-keys" env:"API_KEYS" placeholder:"FILE" help:"API keys of which callers need one; see 'dispatcher api-key'. Default: everybody may call."`
+	BackendConcurrency    int           `env:"BACKEND_CONCURRENCY" default:"1" help:"Requests that each model server is sent at a time, 1 to 1024."`
+	MaxBackendConcurrency int           `env:"MAX_BACKEND_CONCURRENCY" default:"0" help:"Most that it is sent where measuring shows that it has no more waiting for it, up to 1024; 0 for twice --backend-concurrency."`
+	AttemptTimeout        time.Duration `env:"ATTEMPT_TIMEOUT" default:"10s" help:"Longest that one attempt at a model server may take, 10ms to 10m; the request's deadline may be earlier."`
+	Direct                bool          `env:"DIRECT" default:"true" negatable:"" help:"Let a request whose caller waits go straight to a free model server while the queue is empty."`
+	MaxQueue              int           `env:"MAX_QUEUE" default:"200" help:"Requests that may wait in the queue, 1 to 100000; more are refused."`
+	AsyncTimeout          time.Duration `env:"ASYNC_TIMEOUT" default:"60s" help:"How long an asynchronous request may take, 1s to 1h."`
+	ResultTTL             time.Duration `env:"RESULT_TTL" default:"10m" help:"How long an asynchronous result is kept, 1s to 24h."`
+	ReclaimAfter          time.Duration `env:"RECLAIM_AFTER" default:"5s" help:"How long another dispatcher may be silent about a request that it has taken before this one takes it over, 1s to 5m."`
+	MaxDeliveries         int           `env:"MAX_DELIVERIES" default:"3" help:"How many dispatchers may fall silent over a request before it is a dead letter, 1 to 100."`
+	DeadLetterBytes       int64         `env:"DEAD_LETTER_BYTES" default:"67108864" help:"Memory in Redis for dead letters in bytes, 0 to 1099511627776; the oldest go first, the newest stays."`
+	MaxBody               int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
+	DrainDelay            time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
+	Drain                 time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
+	Traces                tracing.Flags `embed:""`
+	LogLevel              slog.Level    `env:"LOG_LEVEL" default:"info" help:"Least level that is logged: debug, info, warn or error."`
 }
 
 // Validate is called by kong.
@@ -72,12 +82,18 @@ func (o *options) Validate() error {
 	}{
 		{"--redis-connections", int64(o.RedisConnections), 4, 4096},
 		{"--backend-concurrency", int64(o.BackendConcurrency), 1, 1024},
+		{"--max-backend-concurrency", int64(o.MaxBackendConcurrency), 0, 1024},
 		{"--max-queue", int64(o.MaxQueue), 1, 100_000},
+		{"--max-deliveries", int64(o.MaxDeliveries), 1, 100},
+		{"--dead-letter-bytes", o.DeadLetterBytes, 0, 1 << 40},
 		{"--max-body", o.MaxBody, 1024, 1 << 30},
 	} {
 		if r.value < r.from || r.value > r.to {
 			return fmt.Errorf("%s is %d; allowed: %d to %d", r.flag, r.value, r.from, r.to)
 		}
+	}
+	if most := o.MaxBackendConcurrency; most != 0 && most < o.BackendConcurrency {
+		return fmt.Errorf("--max-backend-concurrency is %d; allowed: 0, or --backend-concurrency (%d) to 1024", most, o.BackendConcurrency)
 	}
 	for _, r := range []struct {
 		flag            string
@@ -124,8 +140,17 @@ func (o *options) Validate() error {
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case deadLettersCommand:
+			return runDeadLetters(args[1:], stdout, stderr)
+		case apiKeyCommand:
+			return runAPIKey(args[1:], stdout, stderr)
+		}
+	}
 	var o options
-	return command.Run("dispatcher", "Takes pictures to classify (POST /query), queues them in Redis, and hands them to the model servers.",
+	return command.Run("dispatcher", "Takes pictures to classify (POST /query), queues them in Redis, and hands them to the model servers. "+
+		"'dispatcher dead-letters --help' is about requests that it gave up, 'dispatcher api-key --help' about keys for callers.",
 		&o, args, stdout, stderr, func(*kong.Context) error { return begin(o, stderr) })
 }
 
@@ -137,15 +162,20 @@ func begin(o options, stderr io.Writer) error {
 		return err
 	}
 	redisqueue.UseLogger(log)
-	queue, err := redisqueue.New(redisqueue.Config{
-		URL: o.Redis, Password: os.Getenv("REDIS_PASSWORD"), Name: name,
-		ResultTTL: o.ResultTTL, Connections: o.RedisConnections,
+	queue, err := o.queue(redisqueue.Config{
+		Name: name, ResultTTL: o.ResultTTL, Connections: o.RedisConnections, DeadLetterBytes: o.DeadLetterBytes,
 	})
 	if err != nil {
-		return command.AsUsage(fmt.Errorf("--redis %w", err))
+		return err
 	}
 	defer func() { _ = queue.Close() }()
-	replicas := fleet.New(o.BackendConcurrency)
+	var keys *apikeys.Keys
+	if o.APIKeys != "" {
+		if keys, err = apikeys.Open(o.APIKeys); err != nil {
+			return command.AsUsage(fmt.Errorf("--api-keys: %w", err))
+		}
+	}
+	replicas := fleet.New(o.bounds())
 	follow, err := source(o, replicas, log)
 	if err != nil {
 		return command.AsUsage(err)
@@ -155,7 +185,7 @@ func begin(o options, stderr io.Writer) error {
 		return err
 	}
 	defer traces.Finish(log)
-	return dispatchRequests(o, name, queue, replicas, follow, traces, log)
+	return dispatchRequests(o, parts{name, queue, keys, replicas, follow, traces}, log)
 }
 
 // dispatcherName is one that no other dispatcher has, this one's next start
@@ -166,6 +196,15 @@ func dispatcherName() (string, error) {
 		return "", fmt.Errorf("finding the host's name: %w", err)
 	}
 	return host + "-" + uuid.NewString()[:8], nil
+}
+
+// bounds are those of what a model server is sent at a time.
+func (o *options) bounds() dispatch.Bounds {
+	most := o.MaxBackendConcurrency
+	if most == 0 {
+		most = min(2*o.BackendConcurrency, 1024)
+	}
+	return dispatch.Bounds{Least: o.BackendConcurrency, Most: most}
 }
 
 // source is what keeps replicas up to date until its context ends.
@@ -196,20 +235,32 @@ func source(o options, replicas *fleet.Fleet, log *slog.Logger) (func(context.Co
 	}, nil
 }
 
+// parts are what a dispatcher is put together from.
+type parts struct {
+	name     string
+	queue    *redisqueue.Queue
+	keys     *apikeys.Keys // nil for none
+	replicas *fleet.Fleet
+	follow   func(context.Context) error // keeps replicas up to date
+	traces   *tracing.Tracing
+}
+
 // dispatchRequests listens, connects to Redis, serves, and drains on SIGTERM
 // or SIGINT. A second signal ends the process at once.
-func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas *fleet.Fleet, follow func(context.Context) error, traces *tracing.Tracing, log *slog.Logger) error {
+func dispatchRequests(o options, p parts, log *slog.Logger) error {
 	signals, stopSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 	context.AfterFunc(signals, stopSignals)
 
-	client := backend.New(max(idleConnections, o.BackendConcurrency), o.AttemptTimeout)
+	client := backend.New(max(idleConnections, o.bounds().Most))
 	defer client.Close()
 	engine := relay.New(relay.Config{
-		Name: name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter, MaxLife: max(o.AsyncTimeout, queryapi.MaxTimeout),
-		Tracing: traces,
-	}, queue, replicas, client, log)
-	api := queryapi.New(queryapi.Config{SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, Tracing: traces}, engine, log)
+		Name: p.name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter, MaxLife: max(o.AsyncTimeout, queryapi.MaxTimeout),
+		MaxDeliveries: o.MaxDeliveries, AttemptTimeout: o.AttemptTimeout, Direct: o.Direct, Tracing: p.traces,
+	}, p.queue, p.replicas, client, log)
+	api := queryapi.New(queryapi.Config{
+		SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, Keys: p.keys, Tracing: p.traces,
+	}, engine, log)
 
 	apiServer, err := serve.Listen("request", o.Listen, api.Handler())
 	if err != nil {
@@ -226,15 +277,18 @@ func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas 
 	defer stopFollowing()
 	var background sync.WaitGroup
 	background.Go(func() {
-		if err := follow(following); err != nil && following.Err() == nil {
+		if err := p.follow(following); err != nil && following.Err() == nil {
 			stopServing(err)
 		}
 	})
+	if p.keys != nil {
+		background.Go(func() { p.keys.Follow(following, keysEvery, log) })
+	}
 	connecting, stopConnecting := context.WithCancel(signals)
 	defer stopConnecting()
 	started := make(chan bool, 1)
 	background.Go(func() {
-		if err := queue.Connect(connecting, o.RedisWait, log); err != nil {
+		if err := p.queue.Connect(connecting, o.RedisWait, log); err != nil {
 			if connecting.Err() == nil {
 				stopServing(err)
 			}
@@ -243,7 +297,7 @@ func dispatchRequests(o options, name string, queue *redisqueue.Queue, replicas 
 		}
 		engine.Start()
 		api.Ready()
-		log.Info("ready", "redis", queue.Address(), "name", name)
+		log.Info("ready", "redis", p.queue.Address(), "name", p.name)
 		started <- true
 	})
 	// drained ends when nothing may be waited for any more.

@@ -188,7 +188,7 @@ func TestSIGTERMLosesNothing(t *testing.T) {
 		}()
 	}
 	dispatchtest.Eventually(t, 10*time.Second, "all are let in", func() bool {
-		return replica.InFlight() == 1 && redisLength(t, redis) == crowd
+		return replica.InFlight() == 1 && redisLength(t, redis) == crowd-1
 	})
 	p.signal(t, syscall.SIGTERM)
 	dispatchtest.Eventually(t, 10*time.Second, "it takes no more connections", func() bool {
@@ -245,17 +245,14 @@ func redisLength(t *testing.T, redis *dispatchtest.Redis) int64 {
 	t.Helper()
 	client := redis.Client()
 	defer func() { _ = client.Close() }()
-	n, err := client.XLen(t.Context(), "{headroom}:queue").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	entries, _ := dispatchtest.QueueLength(t, client)
+	return entries
 }
 
 func TestSIGTERMSendsTheLastSpans(t *testing.T) {
 	redis := dispatchtest.StartRedis(t)
 	collector := tracingtest.StartCollector(t)
-	p := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--otlp-endpoint", collector.URL)
+	p := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--otlp-endpoint", collector.URL, "--no-direct")
 	p.ready(t)
 	if status, _, body := p.do(http.MethodPost, "/query", map[string]string{"Headroom-Timeout": "10s"}); status != http.StatusOK {
 		t.Fatalf("answered %d %s", status, body)
@@ -368,7 +365,14 @@ func TestWhatCanNotWorkIsOneClearLine(t *testing.T) {
 		"a bad service": {with("--endpoints-of", "m"), command.Usage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
 		"a bad SLO":     {with("--backends", "http://h", "--slo", "2m"), command.Usage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},
 		"a bad queue":   {with("--backends", "http://h", "--max-queue", "0"), command.Usage, "dispatcher: --max-queue is 0; allowed: 1 to 100000"},
-		"a bad address": {with("--backends", "http://h", "--listen", "5001"), command.Usage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
+		"more at least than at most": {with("--backends", "http://h", "--backend-concurrency", "3", "--max-backend-concurrency", "2"), command.Usage,
+			"dispatcher: --max-backend-concurrency is 2; allowed: 0, or --backend-concurrency (3) to 1024"},
+		"no deliveries":              {with("--backends", "http://h", "--max-deliveries", "0"), command.Usage, "dispatcher: --max-deliveries is 0; allowed: 1 to 100"},
+		"no file of keys":            {with("--backends", "http://h", "--api-keys", "/nowhere"), command.Usage, "dispatcher: --api-keys: open /nowhere: no such file"},
+		"a bad mode":                 {with("--backends", "http://h", "--redis-mode", "sharded"), command.Usage, "dispatcher: --redis-mode must be one of "},
+		"a CA without TLS":           {with("--backends", "http://h", "--redis-ca", "/nowhere"), command.Usage, "dispatcher: --redis-ca is given without TLS; allowed: only with a rediss:// URL"},
+		"sentinels without a master": {with("--backends", "http://h", "--redis-mode", "sentinel"), command.Usage, "dispatcher: --redis has no master_name; allowed: redis://"},
+		"a bad address":              {with("--backends", "http://h", "--listen", "5001"), command.Usage, `dispatcher: --listen is "5001"; allowed: host:port or :port`},
 		"a bad OTLP endpoint": {with("--backends", "http://h", "--otlp-endpoint", "collector:4318"), command.Usage,
 			`dispatcher: --otlp-endpoint is "collector:4318"; allowed: http://host:4318 or the same with https`},
 		"an OTLP endpoint with a password": {with("--backends", "http://h", "--otlp-endpoint", "http://me:hidden@h"), command.Usage,

@@ -3,6 +3,7 @@ package backend
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,10 @@ import (
 // milliseconds.
 const DeadlineHeader = "Headroom-Deadline"
 
+// PriorityHeader tells the model server what goes first where requests wait:
+// low, normal or high.
+const PriorityHeader = "Headroom-Priority"
+
 // maxAnswer is the most that is read of an answer: a reply for a thousand
 // classes has about 100 KB.
 const maxAnswer = 1 << 20
@@ -30,15 +36,11 @@ const maxAnswer = 1 << 20
 // Client sends requests to model servers.
 type Client struct {
 	http *http.Client
-	// timeout is the most that one attempt may take.
-	timeout time.Duration
 }
 
-// New is a client that keeps up to idle connections open to each replica, and
-// gives up an attempt after timeout.
-func New(idle int, timeout time.Duration) *Client {
+// New is a client that keeps up to idle connections open to each replica.
+func New(idle int) *Client {
 	return &Client{
-		timeout: timeout,
 		http: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: time.Second, KeepAlive: 15 * time.Second}).DialContext,
@@ -63,64 +65,72 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 type Answer struct {
 	// Result is what the caller is told if this attempt was the last one.
 	dispatch.Result
-	// Unable says that the replica could not be reached, broke the connection
-	// or answered 503: another one may be able.
-	Unable bool
+	// Outcome says whether another attempt may do better.
+	Outcome dispatch.Outcome
 	// Cause is what went wrong, for the log; nil when nothing did or the
 	// caller is at fault.
 	Cause error
 }
 
 // Attempt sends r to the model server at url, as a part of the trace in ctx
-// where there is one. It ends at the request's
-// deadline, after the client's timeout, or with ctx, whichever is first.
-func (c *Client) Attempt(ctx context.Context, url string, r dispatch.Request) Answer {
-	parent := ctx
-	ctx, cancel := context.WithDeadline(ctx, r.Deadline)
+// where there is one. It ends at the request's deadline, after patience, or with
+// ctx, whichever is first.
+func (c *Client) Attempt(ctx context.Context, url string, r dispatch.Request, patience time.Duration) Answer {
+	attempt, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	attempt, cancelAttempt := context.WithTimeout(ctx, c.timeout)
+	attempt, cancelAttempt := context.WithDeadline(attempt, r.Deadline)
 	defer cancelAttempt()
 
-	status, body, err := c.post(attempt, url, r)
+	status, body, sent, err := c.post(attempt, url, r)
 	switch {
 	case err == nil:
 		return judge(url, r.ID, status, body)
-	case parent.Err() != nil:
-		return Answer{Result: Failure(http.StatusServiceUnavailable, r.ID, reply.NotReady, "the dispatcher gave the request up"), Cause: parent.Err()}
 	case ctx.Err() != nil:
-		return Answer{Result: TooLate(r.ID), Cause: err}
+		return Answer{
+			Result:  Failure(http.StatusServiceUnavailable, r.ID, reply.NotReady, "the dispatcher gave the request up"),
+			Outcome: dispatch.Abandoned, Cause: ctx.Err(),
+		}
+	case dispatch.Expired(r, time.Now()):
+		return Answer{Result: TooLate(r.ID), Outcome: dispatch.Slow, Cause: err}
 	case attempt.Err() != nil:
 		return Answer{
-			Result: Failure(http.StatusBadGateway, r.ID, reply.BackendFailed, fmt.Sprintf("the model server did not answer within %v", c.timeout)),
-			Cause:  err,
+			Result: Failure(http.StatusBadGateway, r.ID, reply.BackendFailed,
+				fmt.Sprintf("the model server did not answer within %v", patience.Round(time.Millisecond))),
+			Outcome: dispatch.Slow, Cause: err,
 		}
 	}
-	return Answer{
-		Result: Failure(http.StatusBadGateway, r.ID, reply.BackendFailed, "the model server could not be reached or broke the connection"),
-		Unable: true,
-		Cause:  err,
+	answer := Answer{
+		Result:  Failure(http.StatusBadGateway, r.ID, reply.BackendFailed, "the model server could not be reached or broke the connection"),
+		Outcome: dispatch.Unreachable, Cause: err,
 	}
+	if sent {
+		answer.Outcome = dispatch.Broken
+	}
+	return answer
 }
 
-func (c *Client) post(ctx context.Context, url string, r dispatch.Request) (status int, body []byte, err error) {
+// post sends r. sent says that there was a connection to send it over.
+func (c *Client) post(ctx context.Context, url string, r dispatch.Request) (status int, body []byte, sent bool, err error) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/", bytes.NewReader(r.Picture))
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, false, err
 	}
-	request.Header.Set("Content-Type", "application/octet-stream")
+	request.Header.Set("Content-Type", cmp.Or(r.ContentType, "application/octet-stream"))
+	request.Header.Set(PriorityHeader, r.Priority.String())
 	request.Header.Set(reply.IDHeader, r.ID)
 	request.Header.Set(DeadlineHeader, strconv.FormatInt(r.Deadline.UnixMilli(), 10))
 	tracing.Inject(ctx, request.Header)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, sent, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return 0, nil, fmt.Errorf("read the answer of %s: %w", url, err)
+		return 0, nil, true, fmt.Errorf("read the answer of %s: %w", url, err)
 	}
-	return response.StatusCode, body, nil
+	return response.StatusCode, body, true, nil
 }
 
 // judge turns a model server's answer into one that keeps the contract, with
@@ -128,8 +138,9 @@ func (c *Client) post(ctx context.Context, url string, r dispatch.Request) (stat
 func judge(url, id string, status int, body []byte) Answer {
 	broken := func(err error) Answer {
 		return Answer{
-			Result: Failure(http.StatusBadGateway, id, reply.BackendFailed, "the model server's answer can't be understood"),
-			Cause:  fmt.Errorf("%s answered %d with a body that breaks the contract: %w", url, status, err),
+			Result:  Failure(http.StatusBadGateway, id, reply.BackendFailed, "the model server's answer can't be understood"),
+			Outcome: dispatch.Erred,
+			Cause:   fmt.Errorf("%s answered %d with a body that breaks the contract: %w", url, status, err),
 		}
 	}
 	if len(body) > maxAnswer {
@@ -158,14 +169,19 @@ func judge(url, id string, status int, body []byte) Answer {
 	switch {
 	case status >= 400 && status < 500:
 		return Answer{Result: encode(status, f)}
+	case status == http.StatusServiceUnavailable && f.Error.Code == reply.Overloaded:
+		return Answer{Result: encode(status, f), Outcome: dispatch.Busy, Cause: fmt.Errorf("%s answered 503: %s", url, f.Error.Message)}
 	case status == http.StatusServiceUnavailable:
-		return Answer{Result: encode(status, f), Unable: true, Cause: fmt.Errorf("%s answered 503: %s", url, f.Error.Message)}
+		// It did not look at the request: it is starting, or on its way out.
+		return Answer{Result: encode(status, f), Outcome: dispatch.Unreachable, Cause: fmt.Errorf("%s answered 503: %s", url, f.Error.Message)}
 	case status == http.StatusGatewayTimeout:
-		return Answer{Result: encode(status, f), Cause: fmt.Errorf("%s answered 504: %s", url, f.Error.Message)}
+		// It was there in time to say that there was too little of it.
+		return Answer{Result: encode(status, f), Outcome: dispatch.Busy, Cause: fmt.Errorf("%s answered 504: %s", url, f.Error.Message)}
 	}
 	return Answer{
-		Result: Failure(http.StatusBadGateway, id, reply.BackendFailed, "the model server failed on this request"),
-		Cause:  fmt.Errorf("%s answered %d: %s", url, status, f.Error.Message),
+		Result:  Failure(http.StatusBadGateway, id, reply.BackendFailed, "the model server failed on this request"),
+		Outcome: dispatch.Erred,
+		Cause:   fmt.Errorf("%s answered %d: %s", url, status, f.Error.Message),
 	}
 }
 

@@ -36,11 +36,24 @@ type Reason string
 const (
 	// Deadline is for those that were too late.
 	Deadline Reason = "deadline"
-	// Overload is for those refused at the door.
+	// Hopeless is for those dropped while they waited, because they could not
+	// be answered in time any more.
+	Hopeless Reason = "hopeless"
+	// Overload is for those refused at the door: the queue was full.
 	Overload Reason = "overload"
+	// Predicted is for those refused at the door: the queue was too long for
+	// their deadline.
+	Predicted Reason = "predicted"
+	// NoQueue is for those that the queue could not take.
+	NoQueue Reason = "no_queue"
+	// RateLimit is for those above their API key's rate.
+	RateLimit Reason = "rate_limit"
 	// Shutdown is for those that waited when the dispatcher had to end.
 	Shutdown Reason = "shutdown"
 )
+
+// Reasons are all reasons.
+var Reasons = []Reason{Deadline, Hopeless, Overload, Predicted, NoQueue, RateLimit, Shutdown}
 
 // buckets are dense around the promise of 500 ms.
 var buckets = []float64{
@@ -53,10 +66,16 @@ const QueueMaxAge = 3 * time.Second
 
 // QueueState is what is known of the queue.
 type QueueState struct {
-	// Queued is the number of entries that no worker has taken.
+	// Queued is the number of entries that no worker has taken, and of those
+	// that wait here.
 	Queued int
 	// OldestAge is how long the oldest of them has waited.
 	OldestAge time.Duration
+	// DeadLetters is the number of requests that were given up and kept.
+	DeadLetters int
+	// Waiting is the number of requests that wait in the dispatcher's memory for
+	// a replica: it has taken them from the queue, or there is none to reach.
+	Waiting int
 	// SeenAt is when this was true; zero for never.
 	SeenAt time.Time
 }
@@ -67,13 +86,19 @@ type Fleet interface {
 	Count() map[dispatch.State]int
 	// InFlight is the number of requests that replicas work on.
 	InFlight() int
+	// Replicas are the replicas.
+	Replicas() []dispatch.Replica
 }
 
 // Metrics are the dispatcher's metrics.
 type Metrics struct {
 	registry        *prometheus.Registry
 	requests        prometheus.Counter
+	straight        prometheus.Counter
 	forwarded       prometheus.Counter
+	retries         *prometheus.CounterVec
+	reclaimed       prometheus.Counter
+	buried          prometheus.Counter
 	dropped         *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
 	backendDuration prometheus.Histogram
@@ -92,9 +117,25 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 			Name: "dispatcher_requests_forwarded_total",
 			Help: "Attempts sent to a model server.",
 		}),
+		straight: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dispatcher_requests_straight_total",
+			Help: "Requests that went to a free replica without the queue.",
+		}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatcher_retries_total",
+			Help: "Attempts made again, by what the one before ended in: busy, unreachable, broken, erred, slow.",
+		}, []string{"after"}),
+		reclaimed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dispatcher_reclaims_total",
+			Help: "Queue entries taken over from a dispatcher that had fallen silent.",
+		}),
+		buried: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "dispatcher_dead_letters_total",
+			Help: "Requests given up and kept as dead letters.",
+		}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dispatcher_requests_dropped_total",
-			Help: "Requests given up: deadline (too late), overload (refused at the door), shutdown.",
+			Help: "Requests given up: deadline (too late), hopeless (dropped while waiting), overload and predicted (refused at the door), no_queue (Redis), rate_limit, shutdown.",
 		}, []string{"reason"}),
 		requestDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "dispatcher_request_duration_seconds",
@@ -107,14 +148,19 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 			Buckets: buckets,
 		}),
 	}
-	for _, r := range []Reason{Deadline, Overload, Shutdown} {
+	for _, r := range Reasons {
 		m.dropped.WithLabelValues(string(r))
+	}
+	for _, o := range dispatch.Outcomes {
+		if o != dispatch.Answered && o != dispatch.Abandoned {
+			m.retries.WithLabelValues(o.String())
+		}
 	}
 	for _, o := range []Outcome{Answered, Refused, Dropped, Failed} {
 		m.requestDuration.WithLabelValues(string(o))
 	}
 	m.registry.MustRegister(
-		m.requests, m.forwarded, m.dropped, m.requestDuration, m.backendDuration,
+		m.requests, m.straight, m.forwarded, m.retries, m.reclaimed, m.buried, m.dropped, m.requestDuration, m.backendDuration,
 		&observed{fleet: fleet, queue: queue},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -139,6 +185,18 @@ func (m *Metrics) Arrived() { m.requests.Inc() }
 // Dropped counts a request that is given up.
 func (m *Metrics) Dropped(r Reason) { m.dropped.WithLabelValues(string(r)).Inc() }
 
+// WentStraight counts a request that does without the queue.
+func (m *Metrics) WentStraight() { m.straight.Inc() }
+
+// Retried counts another attempt after one with an outcome.
+func (m *Metrics) Retried(after dispatch.Outcome) { m.retries.WithLabelValues(after.String()).Inc() }
+
+// Reclaimed counts entries taken over.
+func (m *Metrics) Reclaimed(n int) { m.reclaimed.Add(float64(n)) }
+
+// Buried counts a request that became a dead letter.
+func (m *Metrics) Buried() { m.buried.Inc() }
+
 // Forwarding counts an attempt.
 func (m *Metrics) Forwarding() { m.forwarded.Inc() }
 
@@ -159,18 +217,30 @@ type observed struct {
 
 var (
 	queueSize = prometheus.NewDesc("dispatcher_queue_size",
-		"Entries in the queue that no worker has taken yet, over all dispatchers; absent while Redis can't be asked: take max over dispatchers.", nil, nil)
+		"Requests in the queue that no dispatcher has taken yet, and those that this one has taken and no model server has; absent while Redis can't be asked: take max over dispatchers.", nil, nil)
 	oldestAge = prometheus.NewDesc("dispatcher_queue_oldest_age_seconds",
 		"Age of the oldest of those entries, 0 when there is none; absent while Redis can't be asked: take max over dispatchers.", nil, nil)
+	deadLetters = prometheus.NewDesc("dispatcher_dead_letters",
+		"Requests that were given up and kept, over all dispatchers; absent while Redis can't be asked: take max over dispatchers.", nil, nil)
+	waiting = prometheus.NewDesc("dispatcher_waiting",
+		"Requests that wait in this dispatcher's memory for a model server, taken from the queue or, while Redis is out of reach, without it: take the sum over dispatchers.", nil, nil)
 	inFlight = prometheus.NewDesc("dispatcher_in_flight",
 		"Requests that this dispatcher has sent to a model server and that are not answered yet: take the sum over dispatchers.", nil, nil)
 	replicas = prometheus.NewDesc("dispatcher_replicas",
 		"Model server replicas by state as this dispatcher sees them: take max over dispatchers.", []string{"state"}, nil)
+	replicaInFlight = prometheus.NewDesc("dispatcher_replica_in_flight",
+		"Requests that a model server has from this dispatcher: take the sum over dispatchers.", []string{"replica"}, nil)
+	replicaLimit = prometheus.NewDesc("dispatcher_replica_concurrency_limit",
+		"Requests that a model server may have from this dispatcher, as measured.", []string{"replica"}, nil)
+	replicaLatency = prometheus.NewDesc("dispatcher_replica_latency_seconds",
+		"Smoothed mean of how long attempts at a model server take; 0 before the first.", []string{"replica"}, nil)
+	replicaAvoided = prometheus.NewDesc("dispatcher_replica_avoided",
+		"1 while a model server is left alone after failures, else 0.", []string{"replica"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (o *observed) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueSize, oldestAge, inFlight, replicas} {
+	for _, d := range []*prometheus.Desc{queueSize, oldestAge, deadLetters, waiting, inFlight, replicas, replicaInFlight, replicaLimit, replicaLatency, replicaAvoided} {
 		descriptions <- d
 	}
 }
@@ -180,13 +250,27 @@ func (o *observed) Collect(metrics chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	if state := o.queue(); !state.SeenAt.IsZero() && time.Since(state.SeenAt) <= QueueMaxAge {
+	state := o.queue()
+	if !state.SeenAt.IsZero() && time.Since(state.SeenAt) <= QueueMaxAge {
 		gauge(queueSize, float64(state.Queued))
 		gauge(oldestAge, state.OldestAge.Seconds())
+		gauge(deadLetters, float64(state.DeadLetters))
 	}
+	gauge(waiting, float64(state.Waiting))
 	gauge(inFlight, float64(o.fleet.InFlight()))
 	count := o.fleet.Count()
 	for _, s := range dispatch.States {
 		gauge(replicas, float64(count[s]), string(s))
+	}
+	now := time.Now()
+	for _, r := range o.fleet.Replicas() {
+		gauge(replicaInFlight, float64(r.InFlight), r.URL)
+		gauge(replicaLimit, float64(r.Concurrency.Limit), r.URL)
+		gauge(replicaLatency, r.Latency.Mean.Seconds(), r.URL)
+		avoided := 0.
+		if now.Before(r.AvoidUntil) {
+			avoided = 1
+		}
+		gauge(replicaAvoided, avoided, r.URL)
 	}
 }

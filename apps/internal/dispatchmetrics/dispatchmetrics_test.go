@@ -2,6 +2,7 @@ package dispatchmetrics
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -22,6 +23,12 @@ func (stubFleet) Count() map[dispatch.State]int {
 	return map[dispatch.State]int{dispatch.Ready: 3, dispatch.Starting: 1}
 }
 func (stubFleet) InFlight() int { return 2 }
+func (stubFleet) Replicas() []dispatch.Replica {
+	return []dispatch.Replica{
+		{URL: "http://a", InFlight: 2, Concurrency: dispatch.Eased(), Latency: dispatch.Estimate{Mean: 25 * time.Millisecond}},
+		{URL: "http://b", AvoidUntil: time.Now().Add(time.Hour)},
+	}
+}
 
 func fresh() QueueState {
 	return QueueState{Queued: 7, OldestAge: 1500 * time.Millisecond, SeenAt: time.Now()}
@@ -91,7 +98,8 @@ func TestMetricsKeepTheContract(t *testing.T) {
 func TestEveryLabelValueIsThereFromTheStart(t *testing.T) {
 	exported := gather(t, New(stubFleet{}, fresh))
 	for name, want := range map[string][]string{
-		"dispatcher_requests_dropped_total":   {"deadline", "overload", "shutdown"},
+		"dispatcher_requests_dropped_total":   {"deadline", "hopeless", "no_queue", "overload", "predicted", "rate_limit", "shutdown"},
+		"dispatcher_retries_total":            {"broken", "busy", "erred", "slow", "unreachable"},
 		"dispatcher_request_duration_seconds": {"answered", "dropped", "failed", "refused"},
 		"dispatcher_replicas":                 {"ready", "starting", "terminating"},
 	} {
@@ -106,6 +114,24 @@ func TestEveryLabelValueIsThereFromTheStart(t *testing.T) {
 	}
 	if got := exported["dispatcher_queue_oldest_age_seconds"].GetMetric()[0].GetGauge().GetValue(); got != 1.5 {
 		t.Errorf("oldest age %v, want 1.5", got)
+	}
+}
+
+func TestEachReplicaIsShown(t *testing.T) {
+	exported := gather(t, New(stubFleet{}, fresh))
+	for name, want := range map[string]map[string]float64{
+		"dispatcher_replica_in_flight":         {"http://a": 2, "http://b": 0},
+		"dispatcher_replica_concurrency_limit": {"http://a": 1, "http://b": 0},
+		"dispatcher_replica_latency_seconds":   {"http://a": .025, "http://b": 0},
+		"dispatcher_replica_avoided":           {"http://a": 0, "http://b": 1},
+	} {
+		got := map[string]float64{}
+		for _, m := range exported[name].GetMetric() {
+			got[m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s has %v, want %v", name, got, want)
+		}
 	}
 }
 

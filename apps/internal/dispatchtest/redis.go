@@ -108,6 +108,24 @@ func (r *Redis) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: r.address, Password: RedisPassword, Protocol: 2})
 }
 
+// QueueLength is the number of entries in the dispatchers' queue, and how many of
+// them a dispatcher has taken; both 0 while there is no queue.
+func QueueLength(t testing.TB, client redis.UniversalClient) (entries, taken int64) {
+	t.Helper()
+	for _, priority := range []string{"high", "normal", "low"} {
+		key := "{headroom}:queue:" + priority
+		n, err := client.XLen(context.Background(), key).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries += n
+		if pending, err := client.XPending(context.Background(), key, "dispatchers").Result(); err == nil {
+			taken += pending.Count
+		}
+	}
+	return entries, taken
+}
+
 // Eventually waits until condition holds, and ends the test when it does not
 // in time.
 func Eventually(t testing.TB, within time.Duration, what string, condition func() bool) {

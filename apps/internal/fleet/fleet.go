@@ -1,10 +1,11 @@
 // Package fleet keeps count of the model server replicas and of what each is
-// working on, and lends out their places.
+// working on, and lends out their places: to the most urgent request first.
 package fleet
 
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -26,22 +27,32 @@ type Endpoint struct {
 
 // Fleet is the set of replicas. Its methods may be called at the same time.
 type Fleet struct {
-	concurrency int
+	bounds dispatch.Bounds
+	draw   func(n int) int
 
 	mu       sync.Mutex
 	replicas []dispatch.Replica // ordered by URL
-	failures map[string]int     // failed attempts in a row, by URL
+	service  dispatch.Estimate  // over all replicas
 	reported []Endpoint
-	waiting  int // callers of Acquire that wait
 	inFlight int
-	turn     int
-	changed  chan struct{} // closed, and replaced, at every change
+	queue    []*ask        // of those who wait for a place, the most urgent first
+	changed  chan struct{} // closed, and replaced, when places may have come free
+	returns  *time.Timer   // fires when a replica that is left alone is not any more
 }
 
-// New is a fleet without replicas; each that it will have works on at most
-// concurrency requests at a time for this dispatcher.
-func New(concurrency int) *Fleet {
-	return &Fleet{concurrency: concurrency, failures: map[string]int{}, changed: make(chan struct{})}
+// ask is a call of Acquire that waits.
+type ask struct {
+	request dispatch.Request
+	exclude string
+	place   *Place
+	err     error
+	done    chan struct{} // closed when place or err is set
+}
+
+// New is a fleet without replicas; each that it will have is sent as many
+// requests at a time as bounds allow.
+func New(bounds dispatch.Bounds) *Fleet {
+	return &Fleet{bounds: bounds, draw: rand.IntN, changed: make(chan struct{})}
 }
 
 // Set replaces the replicas. One that is gone keeps its count until its
@@ -50,6 +61,8 @@ func (f *Fleet) Set(endpoints []Endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.replicas
+	// Who is ready when this dispatcher starts has been working for others.
+	trusted := len(f.reported) == 0
 	f.reported = slices.Clone(endpoints)
 	f.replicas = make([]dispatch.Replica, 0, len(endpoints))
 	known := map[string]bool{}
@@ -58,35 +71,32 @@ func (f *Fleet) Set(endpoints []Endpoint) {
 			continue
 		}
 		known[e.URL] = true
-		r := dispatch.Replica{URL: e.URL, State: e.State}
-		if i := slices.IndexFunc(old, func(o dispatch.Replica) bool { return o.URL == e.URL }); i >= 0 {
-			r.InFlight, r.AvoidUntil = old[i].InFlight, old[i].AvoidUntil
+		r := dispatch.Replica{URL: e.URL, State: e.State, Concurrency: dispatch.Eased()}
+		if trusted && e.State == dispatch.Ready {
+			r.Concurrency = dispatch.Trusted(f.bounds)
+		}
+		if i := f.index(old, e.URL); i >= 0 {
+			r = old[i]
+			r.State = e.State
 			if old[i].State != dispatch.Ready && e.State == dispatch.Ready {
 				// It says that it is well again.
-				r.AvoidUntil = time.Time{}
-				delete(f.failures, r.URL)
+				r.AvoidUntil, r.Failures, r.Concurrency = time.Time{}, 0, dispatch.Eased()
 			}
 		}
 		f.replicas = append(f.replicas, r)
 	}
 	for _, o := range old {
-		if known[o.URL] {
-			continue
-		}
-		delete(f.failures, o.URL)
-		if o.InFlight > 0 {
+		if !known[o.URL] && o.InFlight > 0 {
 			o.State = dispatch.Terminating
 			f.replicas = append(f.replicas, o)
 		}
 	}
 	slices.SortFunc(f.replicas, func(a, b dispatch.Replica) int { return strings.Compare(a.URL, b.URL) })
-	f.notify()
+	f.serve()
 }
 
-// notify wakes whoever waits. The caller holds mu.
-func (f *Fleet) notify() {
-	close(f.changed)
-	f.changed = make(chan struct{})
+func (f *Fleet) index(replicas []dispatch.Replica, url string) int {
+	return slices.IndexFunc(replicas, func(r dispatch.Replica) bool { return r.URL == url })
 }
 
 // Count is the number of reported replicas in each state.
@@ -107,22 +117,27 @@ func (f *Fleet) InFlight() int {
 	return f.inFlight
 }
 
-// Free waits until replicas can take requests that nobody waits to place, and
-// returns how many. The only error is ctx's.
-func (f *Fleet) Free(ctx context.Context) (int, error) {
-	for {
-		now := time.Now()
-		f.mu.Lock()
-		n := dispatch.Free(f.replicas, f.concurrency, now) - f.waiting
-		changed, back := f.changed, f.nextReturn(now)
-		f.mu.Unlock()
-		if n > 0 {
-			return n, ctx.Err()
-		}
-		if err := wait(ctx, changed, back); err != nil {
-			return 0, err
-		}
-	}
+// Replicas are the replicas as they are now, those included that are gone and
+// have requests yet.
+func (f *Fleet) Replicas() []dispatch.Replica {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.replicas)
+}
+
+// Service is how long replicas take for a request.
+func (f *Fleet) Service() dispatch.Estimate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.service
+}
+
+// Rate is how many requests a second the replicas answer for as many dispatchers
+// when they are never without; 0 where that isn't known.
+func (f *Fleet) Rate(dispatchers int) float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return dispatch.Rate(f.replicas, f.service.Mean, dispatchers, time.Now())
 }
 
 // Usable is the number of replicas but the one at exclude that are ready.
@@ -132,30 +147,23 @@ func (f *Fleet) Usable(exclude string) int {
 	return dispatch.Usable(f.replicas, exclude, time.Now())
 }
 
-// nextReturn is the time until an avoided replica may be used again, or
-// negative. The caller holds mu.
-func (f *Fleet) nextReturn(now time.Time) time.Duration {
-	at, ok := dispatch.NextReturn(f.replicas, now)
-	if !ok {
-		return -1
+// Free waits until replicas can take requests that nobody waits to place, and
+// returns how many. The only error is ctx's.
+func (f *Fleet) Free(ctx context.Context) (int, error) {
+	for {
+		f.mu.Lock()
+		n := dispatch.Free(f.replicas, time.Now()) - len(f.queue)
+		changed := f.changed
+		f.mu.Unlock()
+		if n > 0 {
+			return n, ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-changed:
+		}
 	}
-	return at.Sub(now)
-}
-
-func wait(ctx context.Context, changed <-chan struct{}, back time.Duration) error {
-	var timer <-chan time.Time
-	if back >= 0 {
-		t := time.NewTimer(back)
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-changed:
-	case <-timer:
-	}
-	return nil
 }
 
 // Place is the right to send one request to a replica. It must be released.
@@ -163,101 +171,174 @@ type Place struct {
 	// URL is the replica's base URL.
 	URL string
 
-	fleet *Fleet
+	fleet    *Fleet
+	inFlight int // at the replica, this one included, when it was given
 }
 
-// TryAcquire is Acquire without waiting.
+// TryAcquire gives a place at any replica, where one is free that nobody waits
+// for.
 func (f *Fleet) TryAcquire() (*Place, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.queue) > 0 {
+		return nil, false
+	}
 	return f.take("", time.Now())
 }
 
-// Acquire waits for a place at any replica but the one at exclude, which may
-// be empty. With an exclude, the error is ErrNoOther when no other is ready;
-// else it is ctx's.
-func (f *Fleet) Acquire(ctx context.Context, exclude string) (*Place, error) {
-	f.mu.Lock()
-	f.waiting++
-	defer func() {
-		f.waiting--
-		f.mu.Unlock()
-	}()
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		now := time.Now()
-		if place, ok := f.take(exclude, now); ok {
-			return place, nil
-		}
-		if exclude != "" && dispatch.Usable(f.replicas, exclude, now) == 0 {
-			return nil, ErrNoOther
-		}
-		changed, back := f.changed, f.nextReturn(now)
-		f.mu.Unlock()
-		err := wait(ctx, changed, back)
-		f.mu.Lock()
-		if err != nil {
-			// A reader that counted this caller in may go on.
-			f.notify()
-			return nil, err
-		}
+// Acquire waits for a place for request, at any replica but the one at exclude,
+// which may be empty. The more urgent of those who wait gets the next place.
+// With an exclude, the error is ErrNoOther when no other is ready; else it is
+// ctx's.
+func (f *Fleet) Acquire(ctx context.Context, request dispatch.Request, exclude string) (*Place, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
+	a := &ask{request: request, exclude: exclude, done: make(chan struct{})}
+	f.mu.Lock()
+	// Behind those who are as urgent.
+	i := len(f.queue)
+	for i > 0 && dispatch.Urgency(request, f.queue[i-1].request) < 0 {
+		i--
+	}
+	f.queue = slices.Insert(f.queue, i, a)
+	f.serve()
+	f.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.place, a.err
+	case <-ctx.Done():
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.Index(f.queue, a); i >= 0 {
+		f.queue = slices.Delete(f.queue, i, i+1)
+	} else if a.place != nil {
+		f.giveBack(a.place)
+	}
+	// Whoever counted this caller in may go on.
+	f.serve()
+	return nil, ctx.Err()
+}
+
+// serve gives places to those who wait, and wakes who counts the free ones. The
+// caller holds mu.
+func (f *Fleet) serve() {
+	now := time.Now()
+	free := dispatch.Free(f.replicas, now)
+	f.queue = slices.DeleteFunc(f.queue, func(a *ask) bool {
+		var place *Place
+		if free > 0 {
+			place, _ = f.take(a.exclude, now)
+		}
+		switch {
+		case place != nil:
+			a.place = place
+			free--
+		case a.exclude != "" && dispatch.Usable(f.replicas, a.exclude, now) == 0:
+			a.err = ErrNoOther
+		default:
+			return false
+		}
+		close(a.done)
+		return true
+	})
+	if at, ok := dispatch.NextReturn(f.replicas, now); ok {
+		if f.returns != nil {
+			f.returns.Stop()
+		}
+		f.returns = time.AfterFunc(at.Sub(now), func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.serve()
+		})
+	}
+	f.notify()
+}
+
+// notify wakes whoever counts free places. The caller holds mu.
+func (f *Fleet) notify() {
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 // take gives a place away. The caller holds mu.
 func (f *Fleet) take(exclude string, now time.Time) (*Place, bool) {
-	i, ok := dispatch.Pick(f.replicas, f.concurrency, exclude, f.turn, now)
+	i, ok := dispatch.Pick(f.replicas, f.service.Mean, exclude, f.draw, now)
 	if !ok {
 		return nil, false
 	}
-	f.turn = i + 1
 	f.replicas[i].InFlight++
 	f.inFlight++
-	return &Place{URL: f.replicas[i].URL, fleet: f}, true
+	return &Place{URL: f.replicas[i].URL, fleet: f, inFlight: f.replicas[i].InFlight}, true
 }
 
-// Use is what became of a place.
-type Use int
-
-const (
-	// Unused places say nothing about their replica.
-	Unused Use = iota
-	// Answered is a replica that did what it could.
-	Answered
-	// Failed is a replica that could not be reached or would not take the
-	// request: it is left alone for a while.
-	Failed
-)
-
-// Release gives the place back. After Failed it returns how long the replica
-// is left alone, else 0.
-func (p *Place) Release(use Use) (avoided time.Duration) {
+// Release gives the place back after an attempt that took so long, or, with
+// dispatch.Abandoned, after none. It returns how long the replica is left alone
+// for it, mostly 0.
+func (p *Place) Release(o dispatch.Outcome, took time.Duration) (avoided time.Duration) {
 	f := p.fleet
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	defer f.notify()
-	f.inFlight--
-	i := slices.IndexFunc(f.replicas, func(r dispatch.Replica) bool { return r.URL == p.URL })
-	if i < 0 {
+	if i := f.index(f.replicas, p.URL); i >= 0 {
+		avoided = f.learn(&f.replicas[i], p, o, took)
+	}
+	f.giveBack(p)
+	f.serve()
+	return avoided
+}
+
+// learn takes an attempt into account. The caller holds mu.
+func (f *Fleet) learn(r *dispatch.Replica, p *Place, o dispatch.Outcome, took time.Duration) (avoided time.Duration) {
+	now := time.Now()
+	if o == dispatch.Slow && took < 2*f.service.Likely() {
+		// It was given too little time to be told anything by it.
 		return 0
+	}
+	switch o {
+	case dispatch.Answered:
+		r.Failures, r.AvoidUntil = 0, time.Time{}
+		r.Concurrency = r.Concurrency.Answered(took, p.inFlight, f.bounds)
+	case dispatch.Busy:
+		r.Concurrency = r.Concurrency.Refused()
+	case dispatch.Unreachable, dispatch.Broken, dispatch.Erred, dispatch.Slow:
+		r.Failures++
+		r.Concurrency = dispatch.Eased()
+	case dispatch.Abandoned:
+		return 0
+	}
+	if o == dispatch.Answered || o == dispatch.Slow {
+		r.Latency, r.LatencyAt = r.Latency.Observe(took), now
+	}
+	if o == dispatch.Answered {
+		f.service = f.service.Observe(took)
+		return 0
+	}
+	ready, avoid := 0, 0
+	for _, other := range f.replicas {
+		if other.State == dispatch.Ready {
+			ready++
+			if now.Before(other.AvoidUntil) {
+				avoid++
+			}
+		}
+	}
+	if avoided = dispatch.Eject(*r, o, ready, avoid); avoided > 0 {
+		r.AvoidUntil = now.Add(avoided)
+	}
+	return avoided
+}
+
+// giveBack ends a place. The caller holds mu.
+func (f *Fleet) giveBack(p *Place) {
+	f.inFlight--
+	i := f.index(f.replicas, p.URL)
+	if i < 0 {
+		return
 	}
 	r := &f.replicas[i]
 	r.InFlight--
-	switch use {
-	case Failed:
-		f.failures[p.URL]++
-		avoided = dispatch.Avoid(f.failures[p.URL])
-		r.AvoidUntil = time.Now().Add(avoided)
-	case Answered:
-		delete(f.failures, p.URL)
-		r.AvoidUntil = time.Time{}
-	case Unused:
-	}
 	if r.InFlight == 0 && !slices.ContainsFunc(f.reported, func(e Endpoint) bool { return e.URL == p.URL }) {
 		f.replicas = slices.Delete(f.replicas, i, i+1)
-		delete(f.failures, p.URL)
 	}
-	return avoided
 }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,9 +20,12 @@ func ready(urls ...string) []Endpoint {
 	return list
 }
 
+// fixed bounds: what a replica is sent at a time stays the same.
+func fixed(n int) dispatch.Bounds { return dispatch.Bounds{Least: n, Most: n} }
+
 func acquire(t *testing.T, f *Fleet, exclude string) *Place {
 	t.Helper()
-	place, err := f.Acquire(t.Context(), exclude)
+	place, err := f.Acquire(t.Context(), dispatch.Request{}, exclude)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +33,7 @@ func acquire(t *testing.T, f *Fleet, exclude string) *Place {
 }
 
 func TestPlacesGoToTheReplicaWithTheLeastInFlight(t *testing.T) {
-	f := New(2)
+	f := New(fixed(2))
 	f.Set(ready("a", "b"))
 	first, second := acquire(t, f, ""), acquire(t, f, "")
 	if first.URL == second.URL {
@@ -42,7 +47,7 @@ func TestPlacesGoToTheReplicaWithTheLeastInFlight(t *testing.T) {
 	if f.InFlight() != 4 {
 		t.Errorf("in flight %d, want 4", f.InFlight())
 	}
-	second.Release(Answered)
+	second.Release(dispatch.Answered, time.Millisecond)
 	if place, ok := f.TryAcquire(); !ok || place.URL != second.URL {
 		t.Errorf("the place that was given back was not given away")
 	}
@@ -50,17 +55,17 @@ func TestPlacesGoToTheReplicaWithTheLeastInFlight(t *testing.T) {
 
 func TestAcquireWaitsForAPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := New(1)
+		f := New(fixed(1))
 		got := make(chan string, 3)
 		for range 3 {
 			go func() {
-				place, err := f.Acquire(t.Context(), "")
+				place, err := f.Acquire(t.Context(), dispatch.Request{}, "")
 				if err != nil {
 					got <- err.Error()
 					return
 				}
 				time.Sleep(time.Second)
-				place.Release(Answered)
+				place.Release(dispatch.Answered, time.Millisecond)
 				got <- place.URL
 			}()
 		}
@@ -81,11 +86,11 @@ func TestAcquireWaitsForAPlace(t *testing.T) {
 
 func TestAcquireEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := New(1)
+		f := New(fixed(1))
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
-		if _, err := f.Acquire(ctx, ""); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := f.Acquire(ctx, dispatch.Request{}, ""); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v", err)
 		}
 		if took := time.Since(begin); took != 500*time.Millisecond {
@@ -96,16 +101,16 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 
 func TestAnExcludedReplicaIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := New(1)
+		f := New(fixed(1))
 		f.Set(append(ready("a"), Endpoint{URL: "b", State: dispatch.Starting}))
-		if _, err := f.Acquire(t.Context(), "a"); !errors.Is(err, ErrNoOther) {
+		if _, err := f.Acquire(t.Context(), dispatch.Request{}, "a"); !errors.Is(err, ErrNoOther) {
 			t.Errorf("error %v, want ErrNoOther", err)
 		}
 		f.Set(ready("a", "b"))
 		b := acquire(t, f, "a")
 		go func() {
 			time.Sleep(time.Second)
-			b.Release(Answered)
+			b.Release(dispatch.Answered, time.Millisecond)
 		}()
 		if place := acquire(t, f, "a"); place.URL != "b" {
 			t.Errorf("got %s, want busy b when it is free", place.URL)
@@ -115,10 +120,10 @@ func TestAnExcludedReplicaIsNotWaitedFor(t *testing.T) {
 
 func TestAFailedReplicaIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := New(1)
+		f := New(fixed(1))
 		f.Set(ready("a"))
 		begin := time.Now()
-		if avoided := acquire(t, f, "").Release(Failed); avoided != 250*time.Millisecond {
+		if avoided := acquire(t, f, "").Release(dispatch.Broken, time.Millisecond); avoided != 250*time.Millisecond {
 			t.Errorf("avoided for %v", avoided)
 		}
 		if f.Usable("") != 0 {
@@ -128,15 +133,15 @@ func TestAFailedReplicaIsLeftAlone(t *testing.T) {
 		if took := time.Since(begin); took != 250*time.Millisecond {
 			t.Errorf("back after %v, want 250ms", took)
 		}
-		if avoided := again.Release(Failed); avoided != 500*time.Millisecond {
+		if avoided := again.Release(dispatch.Broken, time.Millisecond); avoided != 500*time.Millisecond {
 			t.Errorf("avoided for %v the second time", avoided)
 		}
 		n, err := f.Free(t.Context())
 		if took := time.Since(begin); n != 1 || err != nil || took != 750*time.Millisecond {
 			t.Errorf("free %d, %v after %v, want 1 after 750ms", n, err, took)
 		}
-		acquire(t, f, "").Release(Answered)
-		if avoided := acquire(t, f, "").Release(Failed); avoided != 250*time.Millisecond {
+		acquire(t, f, "").Release(dispatch.Answered, time.Millisecond)
+		if avoided := acquire(t, f, "").Release(dispatch.Broken, time.Millisecond); avoided != 250*time.Millisecond {
 			t.Errorf("avoided for %v after a success", avoided)
 		}
 		f.Set([]Endpoint{{URL: "a", State: dispatch.Starting}})
@@ -149,7 +154,7 @@ func TestAFailedReplicaIsLeftAlone(t *testing.T) {
 
 func TestFreeLeavesPlacesForThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := New(3)
+		f := New(fixed(3))
 		f.Set(ready("a"))
 		if n, _ := f.Free(t.Context()); n != 3 {
 			t.Errorf("free %d, want 3", n)
@@ -158,12 +163,12 @@ func TestFreeLeavesPlacesForThoseWhoWait(t *testing.T) {
 		waited := make(chan struct{})
 		f.Set([]Endpoint{{URL: "a", State: dispatch.Starting}})
 		go func() {
-			_, _ = f.Acquire(ctx, "b")
+			_, _ = f.Acquire(ctx, dispatch.Request{}, "b")
 			close(waited)
 		}()
 		<-waited // nobody to wait for but "b"
 		go func() {
-			_, _ = f.Acquire(ctx, "")
+			_, _ = f.Acquire(ctx, dispatch.Request{}, "")
 		}()
 		synctest.Wait()
 		short, stop := context.WithTimeout(t.Context(), time.Second)
@@ -176,7 +181,7 @@ func TestFreeLeavesPlacesForThoseWhoWait(t *testing.T) {
 }
 
 func TestAReplicaThatIsGoneFinishesWhatItHas(t *testing.T) {
-	f := New(1)
+	f := New(fixed(1))
 	f.Set(ready("a", "b"))
 	places := map[string]*Place{}
 	for range 2 {
@@ -194,12 +199,152 @@ func TestAReplicaThatIsGoneFinishesWhatItHas(t *testing.T) {
 	if _, ok := f.TryAcquire(); ok {
 		t.Error("a came back with its request in flight and got a second one")
 	}
-	places["a"].Release(Answered)
-	places["b"].Release(Answered)
+	places["a"].Release(dispatch.Answered, time.Millisecond)
+	places["b"].Release(dispatch.Answered, time.Millisecond)
 	if f.InFlight() != 0 {
 		t.Errorf("in flight %d, want 0", f.InFlight())
 	}
 	if place, ok := f.TryAcquire(); !ok || place.URL != "a" {
 		t.Error("a has no place")
+	}
+}
+
+func TestTheMostUrgentOfThoseWhoWaitGetsTheNextPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(fixed(1))
+		f.Set(ready("a"))
+		held := acquire(t, f, "")
+		soon, later := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+		var order []string
+		for _, r := range []dispatch.Request{
+			{ID: "low", Priority: dispatch.Low, Deadline: soon},
+			{ID: "later", Priority: dispatch.Normal, Deadline: later},
+			{ID: "soon", Priority: dispatch.Normal, Deadline: soon},
+			{ID: "soon too", Priority: dispatch.Normal, Deadline: soon},
+			{ID: "high", Priority: dispatch.High, Deadline: later},
+		} {
+			go func() {
+				place, err := f.Acquire(t.Context(), r, "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				order = append(order, r.ID)
+				place.Release(dispatch.Answered, time.Millisecond)
+			}()
+			synctest.Wait()
+		}
+		if place, ok := f.TryAcquire(); ok {
+			t.Errorf("a place at %s without waiting", place.URL)
+		}
+		held.Release(dispatch.Answered, time.Millisecond)
+		synctest.Wait()
+		if got, want := strings.Join(order, ", "), "high, soon, soon too, later, low"; got != want {
+			t.Errorf("places went to %s; want %s", got, want)
+		}
+	})
+}
+
+func TestAPlaceGivenToWhoIsGoneIsGivenOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(fixed(1))
+		f.Set(ready("a"))
+		for range 100 {
+			held := acquire(t, f, "")
+			ctx, cancel := context.WithCancel(t.Context())
+			next := make(chan struct{})
+			go func() {
+				defer close(next)
+				if place, err := f.Acquire(ctx, dispatch.Request{}, ""); err == nil {
+					place.Release(dispatch.Abandoned, 0)
+				}
+			}()
+			synctest.Wait()
+			// Both at once: who waits may be given the place and see its end first.
+			go cancel()
+			held.Release(dispatch.Answered, time.Millisecond)
+			<-next
+			if f.InFlight() != 0 {
+				t.Fatalf("in flight %d, want 0", f.InFlight())
+			}
+		}
+	})
+}
+
+func TestAReplicaThatComesLaterIsEasedIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(fixed(3))
+		f.Set(ready("a"))
+		f.Set(ready("a", "b"))
+		if n, _ := f.Free(t.Context()); n != 4 {
+			t.Errorf("free %d, want 3 at a and 1 at b", n)
+		}
+		for range 3 {
+			acquire(t, f, "b")
+		}
+		acquire(t, f, "a").Release(dispatch.Answered, time.Millisecond)
+		first, second := acquire(t, f, "a"), acquire(t, f, "a")
+		second.Release(dispatch.Answered, time.Millisecond)
+		first.Release(dispatch.Answered, time.Millisecond)
+		if n, _ := f.Free(t.Context()); n != 3 {
+			t.Errorf("free %d, want 3 at b after it showed that it can do with two", n)
+		}
+	})
+}
+
+func TestABusyReplicaIsSparedForAMomentAndSentLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(fixed(2))
+		f.Set(ready("a"))
+		acquire(t, f, "").Release(dispatch.Answered, 40*time.Millisecond)
+		if spared := acquire(t, f, "").Release(dispatch.Busy, time.Millisecond); spared != 40*time.Millisecond {
+			t.Errorf("spared for %v, want the time of one request", spared)
+		}
+		begin := time.Now()
+		n, err := f.Free(t.Context())
+		if took := time.Since(begin); n != 1 || err != nil || took != 40*time.Millisecond {
+			t.Errorf("free %d, %v after %v; want 1 after 40ms", n, err, took)
+		}
+		if f.Replicas()[0].Failures != 0 {
+			t.Error("being busy counts as a failure")
+		}
+	})
+}
+
+func TestAReplicaThatHangsIsAnOutlier(t *testing.T) {
+	f := New(fixed(8))
+	f.Set(ready("a", "b"))
+	acquire(t, f, "b").Release(dispatch.Answered, 10*time.Millisecond)
+	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 5*time.Millisecond); avoided != 0 || f.Replicas()[0].Failures != 0 {
+		t.Errorf("avoided for %v: it was given less time than replicas take", avoided)
+	}
+	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 250*time.Millisecond); avoided != 0 {
+		t.Errorf("avoided for %v after one slow answer", avoided)
+	}
+	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 250*time.Millisecond); avoided != 250*time.Millisecond {
+		t.Errorf("avoided for %v after two", avoided)
+	}
+	for range 3 {
+		if place := acquire(t, f, ""); place.URL != "b" {
+			t.Errorf("a place at %s", place.URL)
+		}
+	}
+}
+
+func TestTheFleetTellsHowFastItIs(t *testing.T) {
+	f := New(fixed(2))
+	if rate := f.Rate(1); rate != 0 {
+		t.Errorf("the rate of nobody is %v", rate)
+	}
+	f.Set(ready("a", "b"))
+	for range 50 {
+		acquire(t, f, "b").Release(dispatch.Answered, 100*time.Millisecond)
+	}
+	if service := f.Service(); service.Mean != 100*time.Millisecond {
+		t.Errorf("service %v", service)
+	}
+	// Two at a time at each of the two, of which one is not known yet: 40 a second.
+	if rate := f.Rate(1); math.Abs(rate-40) > .1 {
+		t.Errorf("rate %v, want 40", rate)
 	}
 }

@@ -1,28 +1,29 @@
 // Package queryapi is what the dispatcher's callers see: POST /query and
-// GET /result/{id}, and the probes.
+// GET /result/{id}, their description at /openapi.json, and the probes.
 package queryapi
 
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"headroom.dev/apps/internal/apikeys"
+	"headroom.dev/apps/internal/backend"
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchmetrics"
 	"headroom.dev/apps/internal/picture"
@@ -32,16 +33,6 @@ import (
 	"headroom.dev/apps/internal/tracing"
 )
 
-// TimeoutHeader is how long a caller waits, as a Go duration.
-const TimeoutHeader = "Headroom-Timeout"
-
-const (
-	// MinTimeout is the shortest time that a caller may wait.
-	MinTimeout = time.Millisecond
-	// MaxTimeout is the longest time that a synchronous caller may wait.
-	MaxTimeout = time.Minute
-)
-
 const (
 	// bodiesAtATime is how many bodies of the largest size may be in memory
 	// while they are read.
@@ -49,7 +40,15 @@ const (
 	// bodyTime bounds the reading of a body where the request's deadline does
 	// not: the slow sender of an asynchronous request.
 	bodyTime = 15 * time.Second
+	// maxPolls is how many may wait for results at a time; more are answered at
+	// once.
+	maxPolls = 4096
 )
+
+// openAPI describes the API, in the form of OpenAPI 3.
+//
+//go:embed openapi.json
+var openAPI []byte
 
 // Config is what callers are promised, and where their requests are followed.
 type Config struct {
@@ -60,6 +59,8 @@ type Config struct {
 	AsyncTimeout time.Duration
 	// MaxBody is the most bytes of a request's body.
 	MaxBody int64
+	// Keys are the API keys of which callers need one; nil lets everybody in.
+	Keys *apikeys.Keys
 	// Tracing shows each query as a part of its caller's trace; nil is off.
 	Tracing *tracing.Tracing
 }
@@ -73,6 +74,7 @@ type API struct {
 	log      *slog.Logger
 	ready    atomic.Bool
 	draining atomic.Bool
+	polls    atomic.Int64
 }
 
 // New is an API that says that it is not ready until Ready is called.
@@ -98,19 +100,20 @@ func (a *API) Handler() http.Handler {
 	engine.UnescapePathValues = true
 	engine.POST("/query", a.query)
 	engine.GET("/result/:id", a.result)
+	engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, reply.ContentType, openAPI) })
 	engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	engine.GET("/readyz", a.readyz)
 	return engine
 }
 
+// readyz does not ask whether Redis is there now: without it every dispatcher
+// would leave the Service at once, and they still answer who waits.
 func (a *API) readyz(c *gin.Context) {
 	switch {
 	case a.draining.Load():
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, "the dispatcher is shutting down")
 	case !a.ready.Load():
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.NotReady, "the dispatcher is waiting for Redis")
-	case !a.relay.Reachable():
-		reply.Fail(c, http.StatusServiceUnavailable, "", reply.QueueUnavailable, "Redis can't be reached")
 	default:
 		c.String(http.StatusOK, "ready\n")
 	}
@@ -119,15 +122,21 @@ func (a *API) readyz(c *gin.Context) {
 func (a *API) query(c *gin.Context) {
 	accepted := time.Now()
 	a.metrics.Arrived()
-	async := prefersAsync(c.Request.Header)
 	ctx := tracing.Extract(c.Request.Context(), c.Request.Header)
 	ctx, span := a.config.Tracing.SpanOf(ctx, trace.SpanKindServer, accepted, "query")
 	defer span.End()
-	outcome := a.answer(ctx, c, accepted, async)
-	if span.IsRecording() {
-		show(span, c, async, outcome)
+	asked, err := a.config.read(c.Request.Header)
+	var outcome dispatchmetrics.Outcome
+	if err != nil {
+		outcome = fail(c, http.StatusBadRequest, asked.id, reply.BadRequest, err.Error())
+	} else {
+		c.Header(reply.IDHeader, asked.id)
+		outcome = a.answer(ctx, c, accepted, asked)
 	}
-	if !async {
+	if span.IsRecording() {
+		show(span, c, asked.async, outcome)
+	}
+	if !asked.async {
 		a.metrics.Replied(outcome, time.Since(accepted), tracing.ExemplarTraceID(ctx))
 	}
 }
@@ -154,23 +163,26 @@ func show(span trace.Span, c *gin.Context, async bool, outcome dispatchmetrics.O
 
 // answer writes the reply to a query, whose trace is in ctx, and says what it
 // ended in.
-func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, async bool) dispatchmetrics.Outcome {
-	id, err := requestID(c.Request.Header)
-	if err != nil {
-		return fail(c, http.StatusBadRequest, "", reply.BadRequest, err.Error())
+func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, asked asked) dispatchmetrics.Outcome {
+	caller, ok := a.identify(c, asked.id)
+	if !ok {
+		return dispatchmetrics.Refused
 	}
-	c.Header(reply.IDHeader, id)
-	timeout, err := a.timeout(c.Request.Header, async)
-	if err != nil {
-		return fail(c, http.StatusBadRequest, id, reply.BadRequest, err.Error())
+	if !a.withinRate(c, asked.id, caller) {
+		return dispatchmetrics.Refused
 	}
 	// The deadline travels in whole milliseconds.
-	deadline := accepted.Add(timeout).Truncate(time.Millisecond)
+	deadline := accepted.Add(asked.timeout).Truncate(time.Millisecond)
+	mode := dispatch.Sync
+	if asked.resultID != "" {
+		// What is kept has to be in the queue.
+		mode = dispatch.Async
+	}
 
 	// Refused before the picture is read: that is what makes it cheap.
-	visit, admission := a.relay.Enter()
+	visit, admission := a.relay.Enter(mode, asked.priority, deadline)
 	if admission != dispatch.Admitted {
-		return write(c, a.relay.Refusal(id, admission))
+		return write(c, a.relay.Refusal(asked.id, admission))
 	}
 	defer visit.Leave()
 
@@ -180,31 +192,93 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 		switch {
 		case !time.Now().Before(deadline):
 			a.metrics.Dropped(dispatchmetrics.Deadline)
-			return fail(c, http.StatusGatewayTimeout, id, reply.DeadlineExceeded, "the request's body was not there before its deadline")
+			return fail(c, http.StatusGatewayTimeout, asked.id, reply.DeadlineExceeded, "the request's body was not there before its deadline")
 		case ctx.Err() != nil:
 			return gone(c)
 		case errors.As(err, &bad):
-			return fail(c, bad.Status, id, reply.Code(bad.Code), bad.Message)
+			return fail(c, bad.Status, asked.id, reply.Code(bad.Code), bad.Message)
 		}
-		return fail(c, http.StatusInternalServerError, id, reply.Internal, "the body could not be read")
+		return fail(c, http.StatusInternalServerError, asked.id, reply.Internal, "the body could not be read")
 	}
-
-	if async {
-		result, ok := visit.Accept(ctx, id, deadline, body)
-		if !ok {
-			return write(c, result)
-		}
-		c.Header("Location", "/result/"+url.PathEscape(id))
-		c.Header("Preference-Applied", "respond-async")
-		c.JSON(http.StatusAccepted, gin.H{"id": id})
-		return dispatchmetrics.Answered
+	request := dispatch.Request{
+		ID: asked.id, Deadline: deadline, Priority: asked.priority, Mode: mode,
+		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: body,
 	}
-
-	result, ok := visit.Query(ctx, id, deadline, body)
+	if mode == dispatch.Async {
+		return a.keep(ctx, c, visit, request, asked)
+	}
+	result, ok := visit.Query(ctx, request)
 	if !ok {
 		return gone(c)
 	}
 	return write(c, result)
+}
+
+// kept is where a caller's result is kept: nobody else can ask for it.
+func kept(caller, id string) string {
+	if id == "" {
+		return ""
+	}
+	return caller + ":" + id
+}
+
+// keep queues a request whose result is kept, and answers with the result where
+// the caller waits for it.
+func (a *API) keep(ctx context.Context, c *gin.Context, visit *relay.Visit, request dispatch.Request, asked asked) dispatchmetrics.Outcome {
+	acceptance, refusal := visit.Accept(ctx, request)
+	switch {
+	case acceptance == relay.Unavailable:
+		return write(c, refusal)
+	case acceptance == relay.Conflicting && asked.resultID == asked.id:
+		return fail(c, http.StatusConflict, asked.id, reply.Conflict,
+			fmt.Sprintf("%s %s names an asynchronous request with another picture", reply.IDHeader, reply.Quote(asked.id)))
+	case acceptance == relay.Conflicting:
+		return fail(c, http.StatusUnprocessableEntity, asked.id, reply.Conflict, IdempotencyHeader+" was sent before with another picture")
+	case asked.async:
+		c.Header("Location", "/result/"+url.PathEscape(asked.resultID))
+		c.Header("Preference-Applied", "respond-async")
+		c.JSON(http.StatusAccepted, gin.H{"id": asked.resultID})
+		return dispatchmetrics.Answered
+	}
+	stored, err := a.relay.Result(ctx, request.ResultID, request.ID, request.Deadline)
+	switch {
+	case ctx.Err() != nil:
+		return gone(c)
+	case err == nil && !stored.Pending:
+		return write(c, stored.Result)
+	case !dispatch.Expired(request, time.Now()):
+		a.log.Debug("result not read", "id", request.ID, "pending", stored.Pending, "error", err)
+		return fail(c, http.StatusServiceUnavailable, request.ID, reply.QueueUnavailable,
+			"the request is queued and its result can't be read at the moment; send it again with the same "+IdempotencyHeader)
+	}
+	return write(c, backend.TooLate(request.ID))
+}
+
+// identify answers who has no API key where one is needed; ok is false then. The
+// caller is nobody in particular where nobody needs one.
+func (a *API) identify(c *gin.Context, id string) (caller apikeys.Caller, ok bool) {
+	if a.config.Keys == nil {
+		return apikeys.Caller{}, true
+	}
+	caller, err := a.config.Keys.Identify(c.Request.Header.Values("Authorization"))
+	if err != nil {
+		c.Header("WWW-Authenticate", `Bearer realm="headroom"`)
+		reply.Fail(c, http.StatusUnauthorized, id, reply.Unauthorized, err.Error())
+		return caller, false
+	}
+	return caller, true
+}
+
+// withinRate answers who sends more than his key allows; it is false then.
+func (a *API) withinRate(c *gin.Context, id string, caller apikeys.Caller) bool {
+	var limited *apikeys.LimitedError
+	if err := caller.Take(time.Now()); !errors.As(err, &limited) {
+		return true
+	}
+	a.metrics.Dropped(dispatchmetrics.RateLimit)
+	c.Header("Retry-After", strconv.FormatFloat(math.Ceil(limited.RetryAfter.Seconds()), 'f', 0, 64))
+	reply.Fail(c, http.StatusTooManyRequests, id, reply.RateLimited, limited.Error())
+	return false
 }
 
 // picture reads the picture, and stops reading at the deadline.
@@ -227,13 +301,30 @@ func (a *API) picture(c *gin.Context, deadline time.Time) ([]byte, error) {
 	return bytes.Clone(body.Picture), nil
 }
 
+// result answers with the state of an asynchronous request, after waiting for
+// its result as long as the caller asks.
 func (a *API) result(c *gin.Context) {
 	id := c.Param("id")
-	stored, err := a.relay.Result(c.Request.Context(), id)
+	caller, ok := a.identify(c, "")
+	if !ok {
+		return
+	}
+	wait, err := longPoll(c.Request.URL.Query())
+	if err != nil {
+		reply.Fail(c, http.StatusBadRequest, "", reply.BadRequest, err.Error())
+		return
+	}
+	if a.polls.Add(1) > maxPolls {
+		wait = 0
+	}
+	defer a.polls.Add(-1)
+	stored, err := a.relay.Result(c.Request.Context(), kept(caller.Name, id), id, time.Now().Add(wait))
 	switch {
+	case c.Request.Context().Err() != nil:
+		c.Abort()
 	case errors.Is(err, redisqueue.ErrNoResult):
 		reply.Fail(c, http.StatusNotFound, "", reply.NotFound,
-			fmt.Sprintf("there is no result %q: no asynchronous request had this id, or its result is not kept any more", id))
+			fmt.Sprintf("there is no result %s: no asynchronous request had this id, or its result is not kept any more", reply.Quote(id)))
 	case err != nil:
 		a.log.Debug("result not read", "id", id, "error", err.Error())
 		reply.Fail(c, http.StatusServiceUnavailable, "", reply.QueueUnavailable, "the results can't be read at the moment")
@@ -244,44 +335,18 @@ func (a *API) result(c *gin.Context) {
 	}
 }
 
-// requestID is the caller's id, or a new one.
-func requestID(h http.Header) (string, error) {
-	if len(h.Values(reply.IDHeader)) == 0 {
-		return uuid.NewString(), nil
-	}
-	id := h.Get(reply.IDHeader)
-	if err := reply.CheckID(id); err != nil {
-		return "", err
-	}
-	if id == "." || id == ".." {
-		return "", fmt.Errorf("%s %q can't be part of a path", reply.IDHeader, id)
-	}
-	return id, nil
-}
-
-func (a *API) timeout(h http.Header, async bool) (time.Duration, error) {
-	if async {
-		return a.config.AsyncTimeout, nil
-	}
-	text := h.Get(TimeoutHeader)
+// longPoll is how long a caller waits for a result: the parameter wait, a Go
+// duration, 0 where there is none.
+func longPoll(query url.Values) (time.Duration, error) {
+	text := query.Get("wait")
 	if text == "" {
-		return a.config.SLO, nil
+		return 0, nil
 	}
-	timeout, err := time.ParseDuration(text)
-	if err != nil || timeout < MinTimeout || timeout > MaxTimeout {
-		return 0, fmt.Errorf("%s %q is not a duration from %v to %v such as 300ms", TimeoutHeader, text, MinTimeout, MaxTimeout)
+	wait, err := time.ParseDuration(text)
+	if err != nil || wait < 0 || wait > MaxTimeout {
+		return 0, fmt.Errorf("wait is %s; allowed: a duration from 0s to %v such as 10s", reply.Quote(text), MaxTimeout)
 	}
-	return timeout, nil
-}
-
-// prefersAsync reads the Prefer header (RFC 7240).
-func prefersAsync(h http.Header) bool {
-	return slices.ContainsFunc(h.Values("Prefer"), func(line string) bool {
-		return slices.ContainsFunc(strings.Split(line, ","), func(preference string) bool {
-			name, _, _ := strings.Cut(preference, ";")
-			return strings.EqualFold(strings.TrimSpace(name), "respond-async")
-		})
-	})
+	return wait, nil
 }
 
 func fail(c *gin.Context, status int, id string, code reply.Code, message string) dispatchmetrics.Outcome {
@@ -292,9 +357,9 @@ func fail(c *gin.Context, status int, id string, code reply.Code, message string
 // write sends a result whose body is JSON already.
 func write(c *gin.Context, result dispatch.Result) dispatchmetrics.Outcome {
 	if result.Status == http.StatusServiceUnavailable {
-		c.Header("Retry-After", strconv.Itoa(int(reply.RetryAfter/time.Second)))
+		reply.AskToRetry(c)
 	}
-	c.Data(result.Status, "application/json; charset=utf-8", result.Body)
+	c.Data(result.Status, reply.ContentType, result.Body)
 	return outcomeOf(result.Status)
 }
 

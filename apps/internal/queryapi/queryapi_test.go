@@ -25,6 +25,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"headroom.dev/apps/internal/apikeys"
 	"headroom.dev/apps/internal/backend"
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchtest"
@@ -64,6 +65,9 @@ type settings struct {
 	async       time.Duration
 	reclaim     time.Duration
 	maxBody     int64
+	deliveries  int
+	queued      bool // every request goes through the queue
+	keys        *apikeys.Keys
 	traces      *tracing.Tracing
 }
 
@@ -76,11 +80,13 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	s.async = cmp.Or(s.async, 20*time.Second)
 	s.reclaim = cmp.Or(s.reclaim, 5*time.Second)
 	s.maxBody = cmp.Or(s.maxBody, 1<<20)
+	s.deliveries = cmp.Or(s.deliveries, 3)
 
 	log := slog.New(slog.DiscardHandler)
 	redisqueue.UseLogger(log)
 	queue, err := redisqueue.New(redisqueue.Config{
-		URL: url, Password: dispatchtest.RedisPassword, Name: s.name, ResultTTL: time.Minute, Connections: 64,
+		Connection: redisqueue.Connection{URL: url, Password: dispatchtest.RedisPassword}, Name: s.name,
+		ResultTTL: time.Minute, Connections: 64, DeadLetterBytes: 1 << 20,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,15 +94,18 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	if err := queue.Connect(t.Context(), 10*time.Second, log); err != nil {
 		t.Fatal(err)
 	}
-	d := &dispatcher{fleet: fleet.New(s.concurrency), queue: queue}
+	d := &dispatcher{fleet: fleet.New(dispatch.Bounds{Least: s.concurrency, Most: s.concurrency}), queue: queue}
 	d.has(replicas...)
-	client := backend.New(4, 10*time.Second)
-	d.relay = relay.New(relay.Config{Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim, MaxLife: time.Minute, Tracing: s.traces}, queue, d.fleet, client, log)
+	client := backend.New(4)
+	d.relay = relay.New(relay.Config{
+		Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim, MaxLife: time.Minute,
+		MaxDeliveries: s.deliveries, AttemptTimeout: 10 * time.Second, Direct: !s.queued, Tracing: s.traces,
+	}, queue, d.fleet, client, log)
 	d.relay.Start()
-	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, Tracing: s.traces}, d.relay, log)
+	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, Keys: s.keys, Tracing: s.traces}, d.relay, log)
 	d.api.Ready()
 	d.metrics = d.relay.Metrics().Handler()
-	d.Server = httptest.NewServer(d.api.Handler())
+	d.Server = httptest.NewServer(asDescribed(t, d.api.Handler()))
 	d.stop = sync.OnceFunc(func() {
 		d.relay.GiveUp()
 		d.Close()
@@ -218,6 +227,9 @@ func expect(t testing.TB, a answer, status int, code reply.Code) {
 	if status == http.StatusOK {
 		name = "reply"
 	}
+	if status == http.StatusAccepted {
+		return
+	}
 	keepsContract(t, name, a.body)
 	if (status == http.StatusServiceUnavailable) != (a.header.Get("Retry-After") != "") {
 		t.Errorf("status %d with Retry-After %q", status, a.header.Get("Retry-After"))
@@ -244,9 +256,8 @@ func keepsContract(t testing.TB, schema string, body []byte) {
 func queueIsEmpty(t testing.TB, client *redis.Client) {
 	t.Helper()
 	dispatchtest.Eventually(t, 10*time.Second, "the queue is empty", func() bool {
-		entries := client.XLen(t.Context(), "{headroom}:queue").Val()
-		pending, err := client.XPending(t.Context(), "{headroom}:queue", "dispatchers").Result()
-		return err == nil && entries == 0 && pending.Count == 0
+		entries, pending := dispatchtest.QueueLength(t, client)
+		return entries == 0 && pending == 0
 	})
 }
 
@@ -681,18 +692,45 @@ func TestWhenTheCallerGoesTheWorkStops(t *testing.T) {
 
 func TestAFrozenRedisHoldsNobody(t *testing.T) {
 	server := dispatchtest.StartRedis(t)
-	d := start(t, server.URL(), settings{}, dispatchtest.StartReplica(t, nil))
+	d := start(t, server.URL(), settings{queued: true}, dispatchtest.StartReplica(t, nil))
 	server.Freeze()
 	defer server.Thaw()
 	inTime(t, d.crowd(t, 10, "Headroom-Timeout", "300ms"), 300*time.Millisecond)
-	ready := func() int { return d.do(t, newRequest(t, http.MethodGet, d.URL+"/readyz", nil)).status }
-	dispatchtest.Eventually(t, 10*time.Second, "it is not ready", func() bool { return ready() == http.StatusServiceUnavailable })
-	expect(t, d.query(t), http.StatusServiceUnavailable, reply.QueueUnavailable)
+}
+
+func TestWithoutRedisThoseWhoWaitAreAnswered(t *testing.T) {
+	server := dispatchtest.StartRedis(t)
+	gate := make(chan struct{})
+	replica := dispatchtest.StartReplica(t, nil)
+	d := start(t, server.URL(), settings{queued: true, maxQueue: 4}, replica)
+	server.Freeze()
+	defer server.Thaw()
 	dispatchtest.Eventually(t, 10*time.Second, "the queue's length is unknown", func() bool { return d.metric(t, "dispatcher_queue_size") == -1 })
+	expect(t, d.query(t, "Prefer", "respond-async"), http.StatusServiceUnavailable, reply.QueueUnavailable)
+	expect(t, d.query(t, "Idempotency-Key", "k"), http.StatusServiceUnavailable, reply.QueueUnavailable)
+	if a := d.do(t, newRequest(t, http.MethodGet, d.URL+"/readyz", nil)); a.status != http.StatusOK {
+		t.Errorf("readyz answered %d: others can't do better without Redis", a.status)
+	}
+	for range 3 {
+		expect(t, d.query(t), http.StatusOK, "")
+	}
+	// They wait their turn, and no more of them than may wait in the queue.
+	replica.Answer(dispatchtest.Hold(gate, dispatchtest.Predict))
+	answered := make(chan answer, 5)
+	for i := range 5 {
+		go func() { answered <- d.query(t, "Headroom-Timeout", "30s") }()
+		dispatchtest.Eventually(t, 5*time.Second, "it waits", func() bool {
+			return replica.InFlight() == 1 && d.metric(t, "dispatcher_waiting") == float64(i)
+		})
+	}
+	expect(t, d.query(t, "Headroom-Timeout", "30s"), http.StatusServiceUnavailable, reply.Overloaded)
+	close(gate)
+	for range 5 {
+		expect(t, <-answered, http.StatusOK, "")
+	}
 	server.Thaw()
-	dispatchtest.Eventually(t, 10*time.Second, "it is ready again", func() bool { return ready() == http.StatusOK })
-	expect(t, d.query(t), http.StatusOK, "")
 	dispatchtest.Eventually(t, 10*time.Second, "the queue's length is known again", func() bool { return d.metric(t, "dispatcher_queue_size") == 0 })
+	expect(t, d.query(t, "Prefer", "respond-async"), http.StatusAccepted, "")
 }
 
 func TestARestartedRedisKeepsAsyncRequests(t *testing.T) {
@@ -710,17 +748,12 @@ func TestARestartedRedisKeepsAsyncRequests(t *testing.T) {
 	}
 	dispatchtest.Eventually(t, 5*time.Second, "one is in flight", func() bool { return replica.InFlight() == 1 })
 	server.Kill()
-	expect(t, d.query(t), http.StatusServiceUnavailable, reply.QueueUnavailable)
+	expect(t, d.query(t, "Prefer", "respond-async"), http.StatusServiceUnavailable, reply.QueueUnavailable)
 	// The result comes when there is no Redis to store it.
 	close(gate)
 	dispatchtest.Eventually(t, 5*time.Second, "the replica is done", func() bool { return replica.InFlight() == 0 })
-	dispatchtest.Eventually(t, 10*time.Second, "it is not ready", func() bool {
-		return d.do(t, newRequest(t, http.MethodGet, d.URL+"/readyz", nil)).status == http.StatusServiceUnavailable
-	})
+	dispatchtest.Eventually(t, 10*time.Second, "the queue is out of reach", func() bool { return d.metric(t, "dispatcher_queue_size") == -1 })
 	server.Start()
-	dispatchtest.Eventually(t, 10*time.Second, "it is ready again", func() bool {
-		return d.do(t, newRequest(t, http.MethodGet, d.URL+"/readyz", nil)).status == http.StatusOK
-	})
 	for _, location := range locations {
 		expect(t, d.result(t, location), http.StatusOK, "")
 	}
@@ -733,7 +766,7 @@ func TestAFullRedisRefuses(t *testing.T) {
 	server := dispatchtest.StartRedis(t)
 	client := server.Client()
 	defer func() { _ = client.Close() }()
-	d := start(t, server.URL(), settings{}, dispatchtest.StartReplica(t, nil))
+	d := start(t, server.URL(), settings{queued: true}, dispatchtest.StartReplica(t, nil))
 	limit := func(bytes string) {
 		if err := client.ConfigSet(t.Context(), "maxmemory", bytes).Err(); err != nil {
 			t.Fatal(err)
@@ -797,7 +830,8 @@ func TestTheContractsNamesAreTheOnesHere(t *testing.T) {
 		Headers struct {
 			Deadline, Timeout, Async struct{ Name, Format string }
 			RequestID                struct{ Name string } `json:"request_id"`
-			Trace                    struct{ Name string }
+			Idempotency              struct{ Name string } `json:"idempotency_key"`
+			Trace, Priority          struct{ Name string }
 		}
 	}
 	if err := json.Unmarshal(text, &contract); err != nil {
@@ -806,9 +840,10 @@ func TestTheContractsNamesAreTheOnesHere(t *testing.T) {
 	got := []string{
 		contract.Paths.Dispatcher, contract.Paths.Result, contract.Headers.Deadline.Name, contract.Headers.Timeout.Name,
 		contract.Headers.RequestID.Name, contract.Headers.Async.Name, contract.Headers.Async.Format,
-		contract.Headers.Trace.Name,
+		contract.Headers.Trace.Name, contract.Headers.Priority.Name, contract.Headers.Idempotency.Name,
 	}
-	want := []string{"/query", "/result/{id}", backend.DeadlineHeader, queryapi.TimeoutHeader, reply.IDHeader, "Prefer", "respond-async", tracing.Header}
+	want := []string{"/query", "/result/{id}", backend.DeadlineHeader, queryapi.TimeoutHeader, reply.IDHeader, "Prefer", "respond-async", tracing.Header,
+		queryapi.PriorityHeader, queryapi.IdempotencyHeader}
 	if !slices.Equal(got, want) {
 		t.Errorf("contract %q, here %q", got, want)
 	}

@@ -85,7 +85,7 @@ func TestATraceLeadsFromTheCallerToTheModelServer(t *testing.T) {
 			collector := tracingtest.StartCollector(t)
 			var at heard
 			replica := dispatchtest.StartReplica(t, at.before(dispatchtest.Predict))
-			d := start(t, dispatchtest.StartRedis(t).URL(), settings{traces: startTracing(t, "dispatcher", collector.URL, 0)}, replica)
+			d := start(t, dispatchtest.StartRedis(t).URL(), settings{queued: true, traces: startTracing(t, "dispatcher", collector.URL, 0)}, replica)
 			a := d.query(t, append(headers, "traceparent", traceparent, "X-Request-Id", "traced")...)
 			if location := a.header.Get("Location"); location != "" {
 				a = d.result(t, location)
@@ -171,7 +171,7 @@ func TestEachAttemptHasASpan(t *testing.T) {
 	attempts := collected(t, collector, "attempt", 2)
 	var urls, headers []string
 	for i, s := range attempts {
-		says(t, s, tracingtest.Attributes{"headroom.attempt": int64(i + 1), "headroom.outcome": "unable"})
+		says(t, s, tracingtest.Attributes{"headroom.attempt": int64(i + 1), "headroom.outcome": "busy"})
 		if !s.Failed {
 			t.Errorf("attempt %d does not say that it failed", i+1)
 		}
@@ -231,12 +231,12 @@ func TestEntriesAreServedWhateverTheirTrace(t *testing.T) {
 	entries := []any{nil, "", "00-picture-01", strings.Repeat("0", 1<<16), traceparent}
 	for i, trace := range entries {
 		values := map[string]any{
-			"id": fmt.Sprint("entry-", i), "mode": "async", "picture": "p", "deadline": time.Now().Add(10 * time.Second).UnixMilli(),
+			"id": fmt.Sprint("entry-", i), "mode": "async", "result": "r", "picture": "p", "deadline": time.Now().Add(10 * time.Second).UnixMilli(),
 		}
 		if trace != nil {
 			values["traceparent"] = trace
 		}
-		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "{headroom}:queue", Values: values}).Err(); err != nil {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "{headroom}:queue:normal", Values: values}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,8 +260,8 @@ func TestAnEntryFromTheFutureHasWaitedForNoTime(t *testing.T) {
 	start(t, server.URL(), settings{traces: startTracing(t, "dispatcher", collector.URL, 1)}, dispatchtest.StartReplica(t, nil))
 	// As if Redis' clock were an hour ahead.
 	place := fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())
-	if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "{headroom}:queue", ID: place, Values: map[string]any{
-		"id": "early", "mode": "async", "picture": "p", "deadline": time.Now().Add(10 * time.Second).UnixMilli(), "traceparent": traceparent,
+	if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "{headroom}:queue:normal", ID: place, Values: map[string]any{
+		"id": "early", "mode": "async", "result": "r", "picture": "p", "deadline": time.Now().Add(10 * time.Second).UnixMilli(), "traceparent": traceparent,
 	}}).Err(); err != nil {
 		t.Fatal(err)
 	}

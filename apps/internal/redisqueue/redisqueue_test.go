@@ -21,7 +21,10 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func open(t *testing.T, url, name string) *Queue {
 	t.Helper()
-	q, err := New(Config{URL: url, Password: dispatchtest.RedisPassword, Name: name, ResultTTL: time.Minute, Connections: 8})
+	q, err := New(Config{
+		Connection: Connection{URL: url, Password: dispatchtest.RedisPassword}, Name: name,
+		ResultTTL: time.Minute, Connections: 8, DeadLetterBytes: 1 << 20,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,25 +54,36 @@ func each(t *testing.T, test func(t *testing.T, url string, client *redis.Client
 
 func request(id string, mode dispatch.Mode) dispatch.Request {
 	r := dispatch.Request{
-		ID: id, Deadline: time.UnixMilli(time.Now().Add(time.Minute).UnixMilli()), Mode: mode, Picture: []byte("\xff\xd8 picture\x00\r\n"),
+		ID: id, Deadline: time.UnixMilli(time.Now().Add(time.Minute).UnixMilli()), Priority: dispatch.Normal, Mode: mode,
+		Picture: []byte("\xff\xd8 picture\x00\r\n"),
 	}
 	if mode == dispatch.Sync {
 		r.Waiter, r.Ticket = "a", "t-"+id
+	} else {
+		r.ResultID = id
 	}
 	return r
 }
 
-func submit(t *testing.T, q *Queue, r dispatch.Request) string {
+func submit(t *testing.T, q *Queue, r dispatch.Request) Place {
 	t.Helper()
-	submit := q.Submit
 	if r.Mode == dispatch.Async {
-		submit = q.SubmitAsync
+		return submitAs(t, q, r, "print").Place
 	}
-	id, err := submit(t.Context(), r)
+	place, err := q.Submit(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return id
+	return place
+}
+
+func submitAs(t *testing.T, q *Queue, r dispatch.Request, fingerprint string) Submission {
+	t.Helper()
+	submission, err := q.SubmitAsync(t.Context(), r, fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return submission
 }
 
 func read(t *testing.T, q *Queue, n int) []Entry {
@@ -92,15 +106,18 @@ func observed(t *testing.T, q *Queue) Observation {
 
 func length(t *testing.T, client *redis.Client) (entries, pending int64) {
 	t.Helper()
-	entries, err := client.XLen(t.Context(), queueKey).Result()
-	if err != nil {
-		t.Fatal(err)
+	for _, key := range queueKeys {
+		n, err := client.XLen(t.Context(), key).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		summary, err := client.XPending(t.Context(), key, group).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries, pending = entries+n, pending+summary.Count
 	}
-	summary, err := client.XPending(t.Context(), queueKey, group).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return entries, summary.Count
+	return entries, pending
 }
 
 func TestAnEntryIsReadAsItWasSubmittedByOneDispatcher(t *testing.T) {
@@ -109,8 +126,8 @@ func TestAnEntryIsReadAsItWasSubmittedByOneDispatcher(t *testing.T) {
 		want := request("one", dispatch.Sync)
 		place := submit(t, a, want)
 		got := read(t, b, 5)
-		if len(got) != 1 || got[0].StreamID != place {
-			t.Fatalf("read %+v, want one entry at %s", got, place)
+		if len(got) != 1 || got[0].Place != place {
+			t.Fatalf("read %+v, want one entry at %v", got, place)
 		}
 		r := got[0].Request
 		if r.ID != want.ID || !r.Deadline.Equal(want.Deadline) || r.Mode != want.Mode || r.Waiter != "a" || r.Ticket != "t-one" || string(r.Picture) != string(want.Picture) {
@@ -134,7 +151,7 @@ func TestATraceGoesAlongWithItsEntry(t *testing.T) {
 			if len(got) != 1 || got[0].TraceParent != traceparent {
 				t.Fatalf("%s: read %+v, want %s", mode, got, traceparent)
 			}
-			if err := q.HandBack(t.Context(), got[0].StreamID); err != nil {
+			if err := q.HandBack(t.Context(), got[0].Place); err != nil {
 				t.Fatal(err)
 			}
 			if got := read(t, q, 5); len(got) != 1 || got[0].TraceParent != traceparent {
@@ -143,9 +160,9 @@ func TestATraceGoesAlongWithItsEntry(t *testing.T) {
 		}
 		// As a dispatcher that knows of no traces queues it.
 		place := submit(t, q, request("untraced", dispatch.Sync))
-		entry, err := client.XRange(t.Context(), queueKey, place, place).Result()
-		if err != nil || len(entry) != 1 || len(entry[0].Values) != 6 {
-			t.Errorf("queued %+v, %v; want six fields", entry, err)
+		entry, err := client.XRange(t.Context(), queueKey(place.Priority), place.ID, place.ID).Result()
+		if err != nil || len(entry) != 1 || len(entry[0].Values) != 7 {
+			t.Errorf("queued %+v, %v; want seven fields", entry, err)
 		}
 		if got := read(t, q, 5); len(got) != 1 || got[0].TraceParent != "" {
 			t.Errorf("read %+v, want no trace", got)
@@ -179,28 +196,29 @@ func TestAnEntryTellsWhenItWasQueued(t *testing.T) {
 }
 
 // What is in Redis may come from anybody who can write there.
-func FuzzDecodeEntry(f *testing.F) {
-	f.Add("1700000000123-0", "one", "1700000000500", "sync", "a", "t", "picture", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-	f.Add("1-1", "two", "1", "async", "", "", "\xff\xd8", "")
-	f.Add("-", "", "-9223372036854775808", "", "", "", "", "00-")
-	f.Fuzz(func(t *testing.T, place, id, deadline, mode, waiter, ticket, picture, traceparent string) {
-		e, err := decodeEntry(redis.XMessage{ID: place, Values: map[string]any{
-			"id": id, "deadline": deadline, "mode": mode, "waiter": waiter, "ticket": ticket, "picture": picture, "traceparent": traceparent,
-		}})
+func FuzzDecodeRequest(f *testing.F) {
+	f.Add("1700000000123-0", "one", "1700000000500", "sync", "a", "t", "", "picture", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	f.Add("1-1", "two", "1", "async", "", "", "r", "\xff\xd8", "")
+	f.Add("-", "", "-9223372036854775808", "", "", "", "", "", "00-")
+	f.Fuzz(func(t *testing.T, place, id, deadline, mode, waiter, ticket, result, picture, traceparent string) {
+		values := map[string]string{
+			"id": id, "deadline": deadline, "mode": mode, "waiter": waiter, "ticket": ticket, "result": result, "picture": picture, "traceparent": traceparent,
+		}
+		r, err := decodeRequest(func(field string) string { return values[field] })
 		if err != nil {
-			if strings.Contains(err.Error(), "\n") && !strings.Contains(place, "\n") {
+			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("the error has more than a line: %q", err)
 			}
 			return
 		}
-		if e.ID != id || string(e.Picture) != picture || e.TraceParent != traceparent || id == "" || picture == "" {
-			t.Errorf("decoded %+v", e)
+		if r.ID != id || string(r.Picture) != picture || r.TraceParent != traceparent || id == "" || picture == "" {
+			t.Errorf("decoded %+v", r)
 		}
-		if e.Mode == dispatch.Sync && (e.Waiter == "" || e.Ticket == "") {
-			t.Errorf("nobody waits for %+v", e)
+		if r.Mode == dispatch.Sync && (r.Waiter == "" || r.Ticket == "") || r.Mode == dispatch.Async && r.ResultID == "" {
+			t.Errorf("nobody waits for %+v", r)
 		}
-		if ms := e.QueuedAt.UnixMilli(); !e.QueuedAt.IsZero() && ms < 1 {
-			t.Errorf("queued at %d ms", ms)
+		if at := queuedAt(place); !at.IsZero() && at.UnixMilli() < 1 {
+			t.Errorf("queued at %d ms", at.UnixMilli())
 		}
 	})
 }
@@ -211,7 +229,7 @@ func TestReadTakesNoMoreThanAsked(t *testing.T) {
 		for i := range 5 {
 			submit(t, q, request(fmt.Sprint(i), dispatch.Sync))
 		}
-		if got := read(t, q, 3); len(got) != 3 || got[0].ID != "0" || got[2].ID != "2" {
+		if got := read(t, q, 3); len(got) != 3 || got[0].Request.ID != "0" || got[2].Request.ID != "2" {
 			t.Errorf("read %d entries, want the first 3 in order", len(got))
 		}
 	})
@@ -220,7 +238,7 @@ func TestReadTakesNoMoreThanAsked(t *testing.T) {
 func TestObserveCountsWhatNobodyHasTaken(t *testing.T) {
 	each(t, func(t *testing.T, url string, client *redis.Client) {
 		q := open(t, url, "a")
-		if o := observed(t, q); o.Queued != 0 || o.OldestAge != 0 {
+		if o := observed(t, q); o.Total() != 0 || o.OldestAge != 0 {
 			t.Errorf("an empty queue: %+v", o)
 		}
 		for i := range 3 {
@@ -232,8 +250,8 @@ func TestObserveCountsWhatNobodyHasTaken(t *testing.T) {
 			return observed(t, q).OldestAge >= 20*time.Millisecond
 		})
 		o := observed(t, q)
-		if o.Queued != 2 {
-			t.Errorf("queued %d, want 2: three less the one that was taken", o.Queued)
+		if o.Total() != 2 {
+			t.Errorf("queued %d, want 2: three less the one that was taken", o.Total())
 		}
 		if o.OldestAge > 10*time.Second {
 			t.Errorf("oldest is %v old in a queue that is a moment old", o.OldestAge)
@@ -241,16 +259,16 @@ func TestObserveCountsWhatNobodyHasTaken(t *testing.T) {
 		if d := time.Since(o.RedisTime).Abs(); d > 5*time.Second {
 			t.Errorf("Redis' clock is %v away", d)
 		}
-		if err := q.Remove(t.Context(), taken[0].StreamID); err != nil {
+		if err := q.Remove(t.Context(), taken[0].Place); err != nil {
 			t.Fatal(err)
 		}
 		rest := read(t, q, 5)
 		for _, e := range rest {
-			if err := q.Remove(t.Context(), e.StreamID); err != nil {
+			if err := q.Remove(t.Context(), e.Place); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if o := observed(t, q); o.Queued != 0 || o.OldestAge != 0 {
+		if o := observed(t, q); o.Total() != 0 || o.OldestAge != 0 {
 			t.Errorf("an emptied queue: %+v", o)
 		}
 		if entries, pending := length(t, client); entries != 0 || pending != 0 {
@@ -280,11 +298,11 @@ func TestAsyncResultIsStoredOnce(t *testing.T) {
 		}
 		r := request("one", dispatch.Async)
 		place := submit(t, q, r)
-		if again := submit(t, q, r); again != "" {
-			t.Errorf("queued again at %s", again)
+		if again := submitAs(t, q, r, "print"); again != (Submission{}) {
+			t.Errorf("submitted again: %+v", again)
 		}
-		if o := observed(t, q); o.Queued != 1 {
-			t.Errorf("queued %d, want 1", o.Queued)
+		if o := observed(t, q); o.Total() != 1 {
+			t.Errorf("queued %d, want 1", o.Total())
 		}
 		stored, err := q.Result(t.Context(), "one")
 		if err != nil || !stored.Pending || !stored.Deadline.Equal(r.Deadline) {
@@ -319,7 +337,7 @@ func TestARemoteCallerGetsItsReplyOnce(t *testing.T) {
 		submit(t, a, request("two", dispatch.Sync))
 		for _, e := range read(t, b, 2) {
 			for range 2 {
-				if err := b.FinishRemote(t.Context(), e, dispatch.Result{Status: 200, Body: []byte(`{"for":"` + e.ID + `"}`)}); err != nil {
+				if err := b.FinishRemote(t.Context(), e, dispatch.Result{Status: 200, Body: []byte(`{"for":"` + e.Request.ID + `"}`)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -355,7 +373,7 @@ func TestOnlyASilentDispatchersEntriesAreReclaimed(t *testing.T) {
 		}
 		var got []Entry
 		dispatchtest.Eventually(t, 10*time.Second, "the entry that is not extended is reclaimed", func() bool {
-			if err := a.Extend(t.Context(), []string{kept}); err != nil {
+			if _, err := a.Extend(t.Context(), []Place{kept}); err != nil {
 				t.Fatal(err)
 			}
 			entries, err := b.Reclaim(t.Context(), 10, idle)
@@ -365,7 +383,7 @@ func TestOnlyASilentDispatchersEntriesAreReclaimed(t *testing.T) {
 			got = append(got, entries...)
 			return len(got) > 0
 		})
-		if len(got) != 1 || got[0].StreamID != left || got[0].ID != "left" {
+		if len(got) != 1 || got[0].Place != left || got[0].Request.ID != "left" {
 			t.Errorf("reclaimed %+v, want only %s", got, left)
 		}
 	})
@@ -376,14 +394,14 @@ func TestAnEntryHandedBackIsReadByAnother(t *testing.T) {
 		a, b := open(t, url, "a"), open(t, url, "b")
 		submit(t, a, request("one", dispatch.Async))
 		e := read(t, a, 1)[0]
-		if err := a.HandBack(t.Context(), e.StreamID); err != nil {
+		if err := a.HandBack(t.Context(), e.Place); err != nil {
 			t.Fatal(err)
 		}
 		got := read(t, b, 1)
-		if len(got) != 1 || got[0].ID != "one" || string(got[0].Picture) != string(e.Picture) {
+		if len(got) != 1 || got[0].Request.ID != "one" || string(got[0].Picture) != string(e.Picture) {
 			t.Fatalf("read %+v", got)
 		}
-		if err := a.HandBack(t.Context(), e.StreamID); err != nil {
+		if err := a.HandBack(t.Context(), e.Place); err != nil {
 			t.Fatal(err)
 		}
 		if entries, pending := length(t, client); entries != 1 || pending != 1 {
@@ -407,7 +425,7 @@ func TestTrimRemovesOnlyWhatIsOld(t *testing.T) {
 		if err != nil || removed != 1 {
 			t.Fatalf("removed %d, %v; want 1", removed, err)
 		}
-		if got := read(t, q, 5); len(got) != 1 || got[0].ID != "young" {
+		if got := read(t, q, 5); len(got) != 1 || got[0].Request.ID != "young" {
 			t.Errorf("left: %+v", got)
 		}
 	})
@@ -426,7 +444,7 @@ func TestLeaveForgetsOnlyDispatchersWithoutEntries(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		consumers, err := client.XInfoConsumers(t.Context(), queueKey, group).Result()
+		consumers, err := client.XInfoConsumers(t.Context(), queueKey(dispatch.Normal), group).Result()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -469,10 +487,11 @@ func TestEntriesThatNoDispatcherWroteAreRemoved(t *testing.T) {
 			{"id": "x", "deadline": "soon", "mode": "async", "picture": "p"},
 			{"id": "x", "deadline": "1", "mode": "sometimes", "picture": "p"},
 			{"id": "x", "deadline": "1", "mode": "sync", "picture": "p"},
-			{"id": "x", "deadline": "1", "mode": "async", "picture": ""},
-			{"id": "", "deadline": "1", "mode": "async", "picture": "p"},
+			{"id": "x", "deadline": "1", "mode": "async", "picture": "p"},
+			{"id": "x", "deadline": "1", "mode": "async", "result": "x", "picture": ""},
+			{"id": "", "deadline": "1", "mode": "async", "result": "x", "picture": "p"},
 		} {
-			if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: queueKey, Values: values}).Err(); err != nil {
+			if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: queueKey(dispatch.Normal), Values: values}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -503,7 +522,7 @@ func TestAFullRedisRefusesRequestsAndStillTakesResults(t *testing.T) {
 	if _, err := a.Submit(t.Context(), request("more", dispatch.Sync)); err == nil || !redis.IsOOMError(err) {
 		t.Errorf("submit to a full Redis: %v", err)
 	}
-	if _, err := a.SubmitAsync(t.Context(), request("more", dispatch.Async)); err == nil {
+	if _, err := a.SubmitAsync(t.Context(), request("more", dispatch.Async), ""); err == nil {
 		t.Error("submitted asynchronously to a full Redis")
 	}
 	if _, err := a.Result(t.Context(), "more"); !errors.Is(err, ErrNoResult) {
@@ -539,7 +558,7 @@ func TestAFrozenRedisHoldsNobodyPastHisTime(t *testing.T) {
 func TestConnectSaysWhyNot(t *testing.T) {
 	server := dispatchtest.StartRedis(t)
 	connect := func(url, password string, wait time.Duration) (string, time.Duration) {
-		q, err := New(Config{URL: url, Password: password, Name: "a", ResultTTL: time.Minute, Connections: 2})
+		q, err := New(Config{Connection: Connection{URL: url, Password: password}, Name: "a", ResultTTL: time.Minute, Connections: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -574,7 +593,7 @@ func TestConnectSaysWhyNot(t *testing.T) {
 
 func TestABadURLIsNotQuoted(t *testing.T) {
 	for _, url := range []string{"", "http://h:1", "redis://:secret@host:port/0", "redis://:secret@h:1/zero", "://secret"} {
-		_, err := New(Config{URL: url, Connections: 1})
+		_, err := New(Config{Connection: Connection{URL: url}, Connections: 1})
 		if err == nil {
 			t.Errorf("%q was taken", url)
 		} else if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "allowed: redis://") {

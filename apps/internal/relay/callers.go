@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"net/http"
 	"sync"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"headroom.dev/apps/internal/backend"
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/dispatchmetrics"
+	"headroom.dev/apps/internal/fleet"
 	"headroom.dev/apps/internal/redisqueue"
 	"headroom.dev/apps/internal/reply"
 	"headroom.dev/apps/internal/tracing"
@@ -19,17 +22,17 @@ type waiter struct {
 	// ctx ends when the caller does not wait any more.
 	ctx    context.Context
 	leave  context.CancelFunc
-	result chan dispatch.Result
+	result chan ending
 
-	mu       sync.Mutex
-	streamID string
-	left     bool
+	mu    sync.Mutex
+	place redisqueue.Place
+	left  bool
 }
 
 // deliver gives the caller a result; the first one counts.
-func (w *waiter) deliver(result dispatch.Result) {
+func (w *waiter) deliver(e ending) {
 	select {
-	case w.result <- result:
+	case w.result <- e:
 	default:
 	}
 }
@@ -43,22 +46,39 @@ func (r *Relay) waiter(ticket string) *waiter {
 // Visit is a request's right to be queued. Leave ends it.
 type Visit struct {
 	relay *Relay
+	// local says that there is no queue to reach: the request waits here for a
+	// replica.
+	local bool
 	leave func()
 }
 
 // Enter decides whether a request is let in. The visit is nil where it is not.
-func (r *Relay) Enter() (*Visit, dispatch.Admission) {
+// While the queue is out of reach a caller that waits is let in all the same, and
+// waits in this dispatcher's memory: its connection would not outlive it either.
+func (r *Relay) Enter(mode dispatch.Mode, priority dispatch.Priority, deadline time.Time) (*Visit, dispatch.Admission) {
+	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	admission := dispatch.Admit(r.load, r.limits, time.Now())
+	load := r.load
+	for p, n := range r.waiting {
+		load.Queued[p] += n
+	}
+	load.Service, load.Rate = r.fleet.Service(), r.fleet.Rate(r.seen.Dispatchers)
+	admission := dispatch.Admit(load, r.limits, priority, deadline, now)
+	local := admission == dispatch.NoQueue && mode == dispatch.Sync && r.started
+	if local {
+		load.Queued, load.SeenAt, load.Rate = r.waiting, now, r.fleet.Rate(1)
+		admission = dispatch.Admit(load, r.limits, priority, deadline, now)
+	}
 	if admission != dispatch.Admitted {
 		return nil, admission
 	}
-	r.load.Arriving++
-	return &Visit{relay: r, leave: sync.OnceFunc(func() {
+	r.budget.Earn()
+	r.load.Arriving[priority]++
+	return &Visit{relay: r, local: local, leave: sync.OnceFunc(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.load.Arriving--
+		r.load.Arriving[priority]--
 	})}, admission
 }
 
@@ -66,23 +86,75 @@ func (r *Relay) Enter() (*Visit, dispatch.Admission) {
 func (v *Visit) Leave() { v.leave() }
 
 // queued counts an entry of this dispatcher until the next look at the queue.
-func (v *Visit) queued() {
+func (v *Visit) queued(p dispatch.Priority) {
 	v.relay.mu.Lock()
-	v.relay.load.Queued++
+	v.relay.load.Queued[p]++
 	v.relay.mu.Unlock()
 	v.Leave()
 }
 
-// Query queues a request, with the trace in ctx, and waits for its result, at
-// most until the deadline, however long Redis takes to answer. When ctx ends
-// first, ok is false: nobody wants the result.
-func (v *Visit) Query(ctx context.Context, id string, deadline time.Time, picture []byte) (result dispatch.Result, ok bool) {
-	r := v.relay
-	request := dispatch.Request{
-		ID: id, Deadline: deadline, Mode: dispatch.Sync, Waiter: r.config.Name, Ticket: r.ticket(), Picture: picture,
-		TraceParent: tracing.TraceParent(ctx),
+// Query answers a request, which belongs to the trace in ctx, at its deadline at
+// the latest, however long Redis takes to answer. When ctx ends first, ok is
+// false: nobody wants the result.
+//
+// A request that finds a free replica and an empty queue goes straight there.
+// Another one is queued.
+func (v *Visit) Query(ctx context.Context, request dispatch.Request) (result dispatch.Result, ok bool) {
+	if place, ok := v.straight(); ok || v.local {
+		v.Leave()
+		return v.relay.here(ctx, request, place)
 	}
-	w := &waiter{result: make(chan dispatch.Result, 1)}
+	return v.through(ctx, request)
+}
+
+// straight is a place at a replica, where one is free that nobody has waited for
+// longer.
+func (v *Visit) straight() (*fleet.Place, bool) {
+	r := v.relay
+	if !r.config.Direct && !v.local {
+		return nil, false
+	}
+	r.mu.Lock()
+	queued := 0
+	for _, n := range r.load.Queued {
+		queued += n
+	}
+	r.mu.Unlock()
+	if queued > 0 && !v.local {
+		return nil, false
+	}
+	return r.fleet.TryAcquire()
+}
+
+// here finds a replica without the queue. place may be nil.
+func (r *Relay) here(ctx context.Context, request dispatch.Request, place *fleet.Place) (result dispatch.Result, ok bool) {
+	r.metrics.WentStraight()
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.giving, cancel)()
+	ending := r.forward(work, request, place)
+	switch {
+	case ctx.Err() != nil:
+		return dispatch.Result{}, false
+	case !ending.ok:
+		return r.shuttingDown(request.ID), true
+	case ending.result.Status == http.StatusGatewayTimeout:
+		r.metrics.Dropped(ending.reason())
+	}
+	return ending.result, true
+}
+
+func (r *Relay) shuttingDown(id string) dispatch.Result {
+	r.metrics.Dropped(dispatchmetrics.Shutdown)
+	return backend.Failure(http.StatusServiceUnavailable, id, reply.NotReady, "the dispatcher is shutting down; send the request again")
+}
+
+// through queues a request and waits for its result.
+func (v *Visit) through(ctx context.Context, request dispatch.Request) (result dispatch.Result, ok bool) {
+	r := v.relay
+	request.Mode, request.Waiter, request.Ticket = dispatch.Sync, r.config.Name, r.ticket()
+	request.TraceParent = tracing.TraceParent(ctx)
+	w := &waiter{result: make(chan ending, 1)}
 	w.ctx, w.leave = context.WithCancel(context.Background())
 	r.mu.Lock()
 	r.waiters[request.Ticket] = w
@@ -95,26 +167,26 @@ func (v *Visit) Query(ctx context.Context, id string, deadline time.Time, pictur
 		w.leave()
 		w.mu.Lock()
 		w.left = true
-		place := w.streamID
+		place := w.place
 		w.mu.Unlock()
-		if place != "" && !answered {
-			go r.remove(place)
+		if place.ID != "" && !answered {
+			r.remove(place)
 		}
 	}()
 
 	failed := make(chan error, 1)
 	go func() {
 		defer v.Leave()
-		submission, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		submission, cancel := context.WithDeadline(context.WithoutCancel(ctx), request.Deadline)
 		defer cancel()
 		place, err := r.queue.Submit(submission, request)
 		if err != nil {
 			failed <- err
 			return
 		}
-		v.queued()
+		v.queued(request.Priority)
 		w.mu.Lock()
-		w.streamID = place
+		w.place = place
 		left := w.left
 		w.mu.Unlock()
 		if left {
@@ -122,82 +194,86 @@ func (v *Visit) Query(ctx context.Context, id string, deadline time.Time, pictur
 		}
 	}()
 
-	timer := time.NewTimer(time.Until(deadline))
+	timer := time.NewTimer(time.Until(request.Deadline))
 	defer timer.Stop()
 	select {
-	case result := <-w.result:
+	case end := <-w.result:
 		answered = true
-		if result.Status == http.StatusGatewayTimeout {
-			// Whoever worked on it saw the deadline first.
-			r.metrics.Dropped(dispatchmetrics.Deadline)
+		if end.result.Status == http.StatusGatewayTimeout {
+			r.metrics.Dropped(end.reason())
 		}
-		return result, true
+		return end.result, true
 	case err := <-failed:
 		if dispatch.Expired(request, time.Now()) {
 			break
 		}
-		return r.unavailable(id, err), true
+		return r.unavailable(request.ID, err), true
 	case <-timer.C:
 	case <-ctx.Done():
 		return dispatch.Result{}, false
-	case <-r.givingUp:
-		r.metrics.Dropped(dispatchmetrics.Shutdown)
-		return backend.Failure(http.StatusServiceUnavailable, id, reply.NotReady, "the dispatcher is shutting down; send the request again"), true
+	case <-r.giving.Done():
+		return r.shuttingDown(request.ID), true
 	}
 	r.metrics.Dropped(dispatchmetrics.Deadline)
-	return backend.TooLate(id), true
+	return backend.TooLate(request.ID), true
 }
 
 // unavailable logs why and is what the caller is told.
 func (r *Relay) unavailable(id string, err error) dispatch.Result {
 	r.log.Debug("request not queued", "id", id, "error", err.Error())
+	r.metrics.Dropped(dispatchmetrics.NoQueue)
 	return backend.Failure(http.StatusServiceUnavailable, id, reply.QueueUnavailable, "the queue can't take requests at the moment")
 }
 
-// remove takes an entry that nobody waits for out of the queue. Where that
-// fails, whoever reads it next does it.
-func (r *Relay) remove(streamID string) {
-	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
-	defer cancel()
-	if err := r.queue.Remove(ctx, streamID); err != nil {
-		r.log.Debug("entry left in the queue", "error", err.Error())
-	}
-}
+// Acceptance is what became of an asynchronous request.
+type Acceptance int
 
-// Accept queues an asynchronous request, with the trace in ctx. A request whose id is known already
-// is accepted again and not queued again. ok is false when the request could
-// not be queued; the result says why then.
-func (v *Visit) Accept(ctx context.Context, id string, deadline time.Time, picture []byte) (result dispatch.Result, ok bool) {
+const (
+	// Accepted requests have a result, now or later.
+	Accepted Acceptance = iota
+	// Conflicting requests name the result of another picture.
+	Conflicting
+	// Unavailable is the queue.
+	Unavailable
+)
+
+// Accept queues an asynchronous request, which belongs to the trace in ctx. One
+// whose result exists is accepted again, and queued again only if it had failed.
+// refusal is what to tell the caller where the queue is Unavailable.
+func (v *Visit) Accept(ctx context.Context, request dispatch.Request) (a Acceptance, refusal dispatch.Result) {
 	r := v.relay
 	defer v.Leave()
-	request := dispatch.Request{ID: id, Deadline: deadline, Mode: dispatch.Async, Picture: picture, TraceParent: tracing.TraceParent(ctx)}
+	request.Mode, request.TraceParent = dispatch.Async, tracing.TraceParent(ctx)
+	print := sha256.Sum256(request.Picture)
 	// The caller's leaving must not end an exchange with Redis halfway.
 	submission, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
 	defer cancel()
-	place, err := r.queue.SubmitAsync(submission, request)
-	if err != nil {
-		return r.unavailable(id, err), false
+	submitted, err := r.queue.SubmitAsync(submission, request, hex.EncodeToString(print[:16]))
+	switch {
+	case err != nil:
+		return Unavailable, r.unavailable(request.ID, err)
+	case submitted.Conflict:
+		return Conflicting, dispatch.Result{}
+	case !submitted.Queued:
+		return Accepted, dispatch.Result{}
 	}
-	if place == "" {
-		return dispatch.Result{}, true
-	}
-	v.queued()
+	v.queued(request.Priority)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expiries[place] = time.AfterFunc(time.Until(deadline), func() { r.expire(place, id) })
-	return dispatch.Result{}, true
+	r.expiries[submitted.Place] = time.AfterFunc(time.Until(request.Deadline), func() { r.expire(submitted.Place, request) })
+	return Accepted, dispatch.Result{}
 }
 
 // expire ends an asynchronous request that has no result at its deadline.
-func (r *Relay) expire(streamID, id string) {
+func (r *Relay) expire(place redisqueue.Place, request dispatch.Request) {
 	r.mu.Lock()
-	delete(r.expiries, streamID)
+	delete(r.expiries, place)
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
-	first, err := r.queue.FinishAsync(ctx, streamID, id, backend.TooLate(id))
+	first, err := r.queue.FinishAsync(ctx, place, request.ResultID, backend.TooLate(request.ID))
 	if err != nil {
-		r.log.Debug("expiry not stored", "id", id, "error", err.Error())
+		r.log.Debug("expiry not stored", "id", request.ID, "error", err.Error())
 	}
 	if first {
 		r.metrics.Dropped(dispatchmetrics.Deadline)
@@ -205,22 +281,54 @@ func (r *Relay) expire(streamID, id string) {
 }
 
 // settled ends the watch over an asynchronous request's deadline.
-func (r *Relay) settled(streamID string) {
+func (r *Relay) settled(place redisqueue.Place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if timer, ok := r.expiries[streamID]; ok {
+	if timer, ok := r.expiries[place]; ok {
 		timer.Stop()
-		delete(r.expiries, streamID)
+		delete(r.expiries, place)
 	}
 }
 
-// Result is the state of an asynchronous request. A request past its deadline
-// has a result, whether or not anybody has stored one. The error is
-// redisqueue.ErrNoResult for an unknown id.
-func (r *Relay) Result(ctx context.Context, id string) (redisqueue.Stored, error) {
+// lookAgain is how often a result is looked for by who was not told of it.
+const lookAgain = time.Second
+
+// Result is the state of an asynchronous request, as soon as it has a result or
+// at until. A request past its deadline has one, whether or not anybody has
+// stored it. id is what the result says where nobody has. The error is
+// redisqueue.ErrNoResult for an unknown one.
+func (r *Relay) Result(ctx context.Context, resultID, id string, until time.Time) (redisqueue.Stored, error) {
+	if !time.Now().Before(until) {
+		return r.result(ctx, resultID, id)
+	}
+	done, stop := r.queue.Done(resultID)
+	defer stop()
+	for {
+		stored, err := r.result(ctx, resultID, id)
+		left := time.Until(until)
+		if err != nil || !stored.Pending || left <= 0 {
+			return stored, err
+		}
+		timer := time.NewTimer(min(left, lookAgain))
+		select {
+		case <-done:
+		case <-timer.C:
+		case <-ctx.Done():
+			until = time.Now()
+		case <-r.giving.Done():
+			until = time.Now()
+		}
+		timer.Stop()
+		if !time.Now().Before(until) && ctx.Err() != nil {
+			return stored, ctx.Err()
+		}
+	}
+}
+
+func (r *Relay) result(ctx context.Context, resultID, id string) (redisqueue.Stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
-	stored, err := r.queue.Result(ctx, id)
+	stored, err := r.queue.Result(ctx, resultID)
 	if err != nil {
 		return stored, err
 	}

@@ -26,7 +26,9 @@ const (
 	// the program waits for it too.
 	readBlock = 200 * time.Millisecond
 	// readMost bounds the pictures that come with one read.
-	readMost     = 16
+	readMost = 16
+	// removeMost bounds the entries that leave the queue with one command.
+	removeMost   = 256
 	reclaimEvery = time.Second
 	tidyEvery    = 5 * time.Second
 	pruneEvery   = time.Minute
@@ -55,6 +57,14 @@ type Config struct {
 	// MaxLife is the longest time between a request's arrival and its
 	// deadline.
 	MaxLife time.Duration
+	// MaxDeliveries is how often an entry may be taken by dispatchers that then
+	// fall silent; after that it is a dead letter. Positive.
+	MaxDeliveries int
+	// AttemptTimeout is the most that one attempt at a replica may take.
+	AttemptTimeout time.Duration
+	// Direct lets a synchronous request go straight to a free replica while the
+	// queue is empty.
+	Direct bool
 	// Tracing shows how long each entry was queued, and its attempts; nil is
 	// off.
 	Tracing *tracing.Tracing
@@ -73,14 +83,19 @@ type Relay struct {
 	tickets atomic.Uint64
 
 	mu       sync.Mutex
+	started  bool          // the queue has been there
 	load     dispatch.Load // an estimate between two looks at the queue
 	seen     redisqueue.Observation
-	waiters  map[string]*waiter     // by ticket
-	inHand   map[string]time.Time   // stream ids of what this relay works on, and since when
-	expiries map[string]*time.Timer // by stream id, of asynchronous requests accepted here
+	budget   dispatch.Budget                  // of retries
+	waiters  map[string]*waiter               // by ticket
+	waiting  [len(dispatch.Priorities)]int    // requests that wait here for a replica: taken, or without a queue
+	inHand   map[redisqueue.Place]time.Time   // what this relay works on, and since when
+	expiries map[redisqueue.Place]*time.Timer // of asynchronous requests accepted here
 
-	givingUp chan struct{}
-	giveUp   func()
+	removals chan redisqueue.Place
+
+	giving context.Context // ends when those who still wait are to be told to go
+	giveUp context.CancelFunc
 
 	reading     context.Context // ends when no more entries are to be taken
 	stopReading context.CancelFunc
@@ -91,6 +106,7 @@ type Relay struct {
 	readers     sync.WaitGroup
 	hands       sync.WaitGroup
 	others      sync.WaitGroup
+	sweeping    sync.WaitGroup
 }
 
 // New is a relay that does nothing before Start.
@@ -103,11 +119,11 @@ func New(config Config, queue *redisqueue.Queue, fleet *fleet.Fleet, client *bac
 		client:   client,
 		log:      log,
 		waiters:  map[string]*waiter{},
-		inHand:   map[string]time.Time{},
-		expiries: map[string]*time.Timer{},
-		givingUp: make(chan struct{}),
+		inHand:   map[redisqueue.Place]time.Time{},
+		expiries: map[redisqueue.Place]*time.Timer{},
+		removals: make(chan redisqueue.Place, removeMost),
 	}
-	r.giveUp = sync.OnceFunc(func() { close(r.givingUp) })
+	r.giving, r.giveUp = context.WithCancel(context.Background())
 	r.metrics = dispatchmetrics.New(fleet, r.QueueState)
 	r.reading, r.stopReading = context.WithCancel(context.Background())
 	r.working, r.stopWorking = context.WithCancel(context.Background())
@@ -120,7 +136,15 @@ func (r *Relay) Metrics() *dispatchmetrics.Metrics { return r.metrics }
 
 // Start begins to work. The queue must be connected.
 func (r *Relay) Start() {
+	// Without a first look nobody would be let in.
+	if _, err := r.look(); err != nil {
+		r.log.Debug("queue not seen", "error", err.Error())
+	}
+	r.mu.Lock()
+	r.started = true
+	r.mu.Unlock()
 	r.readers.Go(r.read)
+	r.sweeping.Go(r.sweep)
 	for _, loop := range []func(){r.observe, r.extend, r.receive} {
 		r.others.Go(loop)
 	}
@@ -148,12 +172,13 @@ func (r *Relay) Stop(ctx context.Context) {
 		timer.Stop()
 	}
 	r.mu.Unlock()
+	r.stopRunning()
+	r.sweeping.Wait()
 	leave, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
 	if err := r.queue.Leave(leave); err != nil {
 		r.log.Warn("could not sign off from the queue", "error", err.Error())
 	}
-	r.stopRunning()
 	// This ends the wait for replies, which heeds no context.
 	if err := r.queue.Close(); err != nil {
 		r.log.Debug("connections not closed", "error", err.Error())
@@ -161,18 +186,18 @@ func (r *Relay) Stop(ctx context.Context) {
 	r.others.Wait()
 }
 
-// Reachable says whether the queue can be counted on.
-func (r *Relay) Reachable() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return dispatch.Reachable(r.load, r.limits, time.Now())
-}
-
 // QueueState is what was last seen of the queue.
 func (r *Relay) QueueState() dispatchmetrics.QueueState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return dispatchmetrics.QueueState{Queued: r.seen.Queued, OldestAge: r.seen.OldestAge, SeenAt: r.load.SeenAt}
+	waiting := 0
+	for _, n := range r.waiting {
+		waiting += n
+	}
+	return dispatchmetrics.QueueState{
+		Queued: r.seen.Total() + waiting, OldestAge: r.seen.OldestAge, DeadLetters: r.seen.DeadLetters,
+		Waiting: waiting, SeenAt: r.load.SeenAt,
+	}
 }
 
 // observe looks at the queue until the relay ends, and keeps it tidy.
@@ -248,25 +273,91 @@ func (r *Relay) extend() {
 		case <-r.running.Done():
 			return
 		case now := <-ticker.C:
-			var ids []string
+			var places []redisqueue.Place
 			r.mu.Lock()
-			for id, since := range r.inHand {
+			for place, since := range r.inHand {
 				if now.Sub(since) >= every {
-					ids = append(ids, id)
+					places = append(places, place)
 				}
 			}
 			r.mu.Unlock()
-			if len(ids) == 0 {
-				continue
+			if len(places) > 0 {
+				r.extendClaims(places)
 			}
-			ctx, cancel := context.WithTimeout(r.running, redisTimeout)
-			// Where this fails the queue is out of reach, which observe logs,
-			// and for everybody: nobody reclaims.
-			if err := r.queue.Extend(ctx, ids); err != nil {
-				r.log.Debug("claims not extended", "error", err.Error())
-			}
-			cancel()
 		}
+	}
+}
+
+func (r *Relay) extendClaims(places []redisqueue.Place) {
+	ctx, cancel := context.WithTimeout(r.running, redisTimeout)
+	defer cancel()
+	lost, err := r.queue.Extend(ctx, places)
+	if err != nil {
+		// The queue is out of reach, which observe logs, and for everybody:
+		// nobody reclaims.
+		r.log.Debug("claims not extended", "error", err.Error())
+		return
+	}
+	if len(lost) == 0 {
+		return
+	}
+	// The answer that is there first counts.
+	r.log.Warn("another dispatcher has taken entries over that this one works on", "entries", len(lost))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, place := range lost {
+		delete(r.inHand, place)
+	}
+}
+
+// remove takes an entry that needs no more answer out of the queue, soon. Where
+// that fails, whoever reclaims it does it.
+func (r *Relay) remove(place redisqueue.Place) {
+	select {
+	case r.removals <- place:
+	default:
+		// Redis is slow, which nobody has to wait for.
+		go func() {
+			select {
+			case r.removals <- place:
+			case <-r.running.Done():
+			}
+		}()
+	}
+}
+
+// sweep removes entries, as many at once as have come while the last command was
+// under way. When the relay ends it removes what is left.
+func (r *Relay) sweep() {
+	for {
+		select {
+		case place := <-r.removals:
+			r.removeAll(place)
+		case <-r.running.Done():
+			select {
+			case place := <-r.removals:
+				r.removeAll(place)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// removeAll removes an entry and those that are to be removed by now.
+func (r *Relay) removeAll(places ...redisqueue.Place) {
+	for more := true; more && len(places) < removeMost; {
+		select {
+		case place := <-r.removals:
+			places = append(places, place)
+		default:
+			more = false
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
+	defer cancel()
+	if err := r.queue.Remove(ctx, places...); err != nil {
+		r.log.Debug("entries left in the queue", "entries", len(places), "error", err.Error())
 	}
 }
 
@@ -281,7 +372,7 @@ func (r *Relay) receive() {
 		}
 		for _, reply := range replies {
 			if w := r.waiter(reply.Ticket); w != nil {
-				w.deliver(reply.Result)
+				w.deliver(ending{ok: true, result: reply.Result})
 			}
 		}
 	}

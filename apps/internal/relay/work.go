@@ -3,7 +3,9 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -38,6 +40,7 @@ func (r *Relay) read() {
 				r.log.Debug("nothing reclaimed", "error", err.Error())
 			}
 			if len(entries) > 0 {
+				r.metrics.Reclaimed(len(entries))
 				r.log.Info("took over entries of a silent dispatcher", "entries", len(entries))
 				r.take(entries)
 				continue
@@ -53,18 +56,22 @@ func (r *Relay) read() {
 			continue
 		}
 		r.mu.Lock()
-		r.load.Queued = max(0, r.load.Queued-len(entries))
+		for _, e := range entries {
+			r.load.Queued[e.Priority] = max(0, r.load.Queued[e.Priority]-1)
+		}
 		r.mu.Unlock()
 		r.take(entries)
 	}
 }
 
+// take works on entries, the most urgent first.
 func (r *Relay) take(entries []redisqueue.Entry) {
+	slices.SortStableFunc(entries, func(a, b redisqueue.Entry) int { return dispatch.Urgency(a.Request, b.Request) })
 	for _, e := range entries {
 		r.mu.Lock()
-		_, twice := r.inHand[e.StreamID]
+		_, twice := r.inHand[e.Place]
 		if !twice {
-			r.inHand[e.StreamID] = time.Now()
+			r.inHand[e.Place] = time.Now()
 		}
 		r.mu.Unlock()
 		if twice {
@@ -73,52 +80,60 @@ func (r *Relay) take(entries []redisqueue.Entry) {
 			continue
 		}
 		var place *fleet.Place
-		if !dispatch.Expired(e.Request, time.Now()) {
+		if !dispatch.Hopeless(e.Request, r.fleet.Service(), time.Now()) {
 			place, _ = r.fleet.TryAcquire()
 		}
 		r.hands.Go(func() {
 			r.handle(e, place)
 			r.mu.Lock()
-			delete(r.inHand, e.StreamID)
+			delete(r.inHand, e.Place)
 			r.mu.Unlock()
 		})
 	}
 }
 
-// handle brings one entry to its end: answered, dropped or handed back. place
-// may be nil.
+// handle brings one entry to its end: answered, dropped, buried or handed back.
+// place may be nil.
 func (r *Relay) handle(e redisqueue.Entry, place *fleet.Place) {
 	ctx, cancel := context.WithCancel(tracing.WithTraceParent(r.working, e.TraceParent))
 	defer cancel()
 	r.showWait(ctx, e)
+	if e.Deliveries > r.config.MaxDeliveries {
+		release(place)
+		r.bury(e, fmt.Sprintf("%d dispatchers fell silent over it", r.config.MaxDeliveries),
+			backend.Failure(http.StatusBadGateway, e.ID, reply.BackendFailed, "every dispatcher that took this request fell silent over it"))
+		return
+	}
 	var w *waiter
 	mine := e.Mode == dispatch.Sync && e.Waiter == r.config.Name
 	if mine {
 		if w = r.waiter(e.Ticket); w == nil {
 			release(place)
-			r.remove(e.StreamID)
+			r.remove(e.Place)
 			return
 		}
 		stop := context.AfterFunc(w.ctx, cancel)
 		defer stop()
 	}
 
-	result, ok := r.forward(ctx, e.Request, place)
+	ending := r.forward(ctx, e.Request, place)
 	switch {
-	case !ok && r.working.Err() != nil && !mine:
-		r.handBack(e.StreamID)
-	case !ok:
-		r.remove(e.StreamID)
+	case !ending.ok && r.working.Err() != nil && !mine:
+		r.handBack(e.Place)
+	case !ending.ok:
+		r.remove(e.Place)
 	case mine:
-		w.deliver(result)
-		r.remove(e.StreamID)
+		w.deliver(ending)
+		r.remove(e.Place)
+	case e.Mode == dispatch.Async && ending.ruined != "":
+		r.bury(e, ending.ruined, ending.result)
 	case e.Mode == dispatch.Async:
-		r.finishAsync(e, result)
+		r.finishAsync(e, ending)
 	case dispatch.Expired(e.Request, time.Now()):
 		// Its caller has been told by its own dispatcher.
-		r.remove(e.StreamID)
+		r.remove(e.Place)
 	default:
-		r.finishRemote(e, result)
+		r.finishRemote(e, ending.result)
 	}
 }
 
@@ -148,77 +163,115 @@ func (r *Relay) showWait(ctx context.Context, e redisqueue.Entry) {
 
 func release(place *fleet.Place) {
 	if place != nil {
-		place.Release(fleet.Unused)
+		place.Release(dispatch.Abandoned, 0)
 	}
 }
 
-// forward finds a replica for the request and gets its answer. ok is false
-// when ctx ended before there was one.
-func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fleet.Place) (result dispatch.Result, ok bool) {
+// ending is what became of a request.
+type ending struct {
+	// ok says that there is a result: the work was not ended before.
+	ok     bool
+	result dispatch.Result
+	// early says that the result is that there would have been none in time.
+	early bool
+	// ruined says what attempts met that may harm any replica; else it is empty.
+	ruined string
+}
+
+// reason is why a request was dropped whose ending is 504.
+func (e ending) reason() dispatchmetrics.Reason {
+	if e.early {
+		return dispatchmetrics.Hopeless
+	}
+	return dispatchmetrics.Deadline
+}
+
+// forward finds a replica for the request and gets its answer, or that of
+// another one.
+func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fleet.Place) ending {
 	deadline, cancel := context.WithDeadline(ctx, request.Deadline)
 	defer cancel()
 	var answer backend.Answer
+	var tries dispatch.Tries
 	exclude := ""
-	for attempts := 1; ; attempts++ {
+	for {
 		if place == nil {
 			var err error
-			place, err = r.fleet.Acquire(deadline, exclude)
+			r.count(request.Priority, 1)
+			place, err = r.fleet.Acquire(deadline, request, exclude)
+			r.count(request.Priority, -1)
 			switch {
 			case errors.Is(err, fleet.ErrNoOther):
-				return answer.Result, true
+				return ending{ok: true, result: answer.Result}
 			case ctx.Err() != nil:
 				release(place)
-				return dispatch.Result{}, false
+				return ending{}
 			case err != nil:
-				return backend.TooLate(request.ID), true
+				return ending{ok: true, result: backend.TooLate(request.ID)}
 			}
 		}
-		if dispatch.Expired(request, time.Now()) {
+		if dispatch.Hopeless(request, r.fleet.Service(), time.Now()) {
 			release(place)
-			return backend.TooLate(request.ID), true
+			return ending{ok: true, early: !dispatch.Expired(request, time.Now()), result: backend.TooLate(request.ID)}
 		}
 
 		url := place.URL
-		answer = r.attempt(ctx, place, request, attempts)
+		answer = r.attempt(ctx, place, request, tries)
+		tries = tries.Count(answer.Outcome)
 		place = nil
 		if ctx.Err() != nil {
-			return dispatch.Result{}, false
+			return ending{}
 		}
-		if !answer.Unable {
-			return answer.Result, true
+		next := dispatch.Retry(request, answer.Outcome, tries, r.fleet.Usable(url), r.fleet.Service(), time.Now())
+		if next != dispatch.GiveUp && request.Mode == dispatch.Sync && !r.mayRetry() {
+			next = dispatch.GiveUp
 		}
-		switch dispatch.Retry(request, attempts, r.fleet.Usable(url), time.Now()) {
+		exclude = ""
+		switch next {
+		case dispatch.GiveUp:
+			end := ending{ok: true, result: answer.Result}
+			if answer.Outcome != dispatch.Answered && !dispatch.Expired(request, time.Now()) {
+				end.ruined = fmt.Sprintf("%d attempts failed, the last one because %v", tries.Made, answer.Cause)
+			}
+			return end
 		case dispatch.Elsewhere:
 			exclude = url
 		case dispatch.Anywhere:
-			exclude = ""
-		case dispatch.GiveUp:
-			return answer.Result, true
 		}
+		r.metrics.Retried(answer.Outcome)
 	}
 }
 
-// attempt is the number-th, from 1 on, at this request.
-func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request, number int) backend.Answer {
+// count keeps the number of those who wait in memory for a replica.
+func (r *Relay) count(p dispatch.Priority, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting[p] += n
+}
+
+// mayRetry asks the budget of retries.
+func (r *Relay) mayRetry() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.budget.Spend(time.Now())
+}
+
+// attempt is the next one after tries at this request.
+func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request, tries dispatch.Tries) backend.Answer {
 	ctx, span := r.span(ctx, trace.SpanKindClient, time.Time{}, "attempt")
 	defer span.End()
 	r.metrics.Forwarding()
 	begin := time.Now()
-	answer := r.client.Attempt(ctx, place.URL, request)
-	r.metrics.Forwarded(time.Since(begin))
+	patience := dispatch.Patience(request, tries, r.fleet.Usable(place.URL), r.fleet.Service(), r.config.AttemptTimeout, begin)
+	answer := r.client.Attempt(ctx, place.URL, request, patience)
+	took := time.Since(begin)
+	r.metrics.Forwarded(took)
 	if span.IsRecording() {
-		showAttempt(ctx, span, place.URL, number, answer)
+		showAttempt(ctx, span, place.URL, tries.Made+1, answer)
 	}
-	use := fleet.Answered
+	avoided := place.Release(answer.Outcome, took)
 	switch {
-	case answer.Unable:
-		use = fleet.Failed
-	case ctx.Err() != nil:
-		use = fleet.Unused
-	}
-	avoided := place.Release(use)
-	switch {
-	case avoided > 0:
+	case avoided > 0 && answer.Outcome != dispatch.Busy:
 		r.log.Warn("replica left alone for a while", "replica", place.URL, "for_ms", avoided.Milliseconds(), "id", request.ID, "error", answer.Cause.Error())
 	case answer.Status == http.StatusBadGateway && answer.Cause != nil:
 		r.log.Warn("attempt failed", "replica", place.URL, "id", request.ID, "error", answer.Cause.Error())
@@ -231,12 +284,10 @@ func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatc
 func showAttempt(ctx context.Context, span trace.Span, url string, number int, answer backend.Answer) {
 	outcome := "answered"
 	switch {
-	case answer.Unable:
-		outcome = "unable"
 	case ctx.Err() != nil:
 		outcome = "abandoned"
-	case answer.Cause != nil:
-		outcome = "failed"
+	case answer.Outcome != dispatch.Answered:
+		outcome = answer.Outcome.String()
 	}
 	span.SetAttributes(
 		attribute.String("url.full", url),
@@ -250,10 +301,10 @@ func showAttempt(ctx context.Context, span trace.Span, url string, number int, a
 }
 
 // finishAsync stores a result, and keeps trying while Redis is away.
-func (r *Relay) finishAsync(e redisqueue.Entry, result dispatch.Result) {
+func (r *Relay) finishAsync(e redisqueue.Entry, end ending) {
 	var first bool
 	err := r.persist(time.Now().Add(keepResult), func(ctx context.Context) (err error) {
-		first, err = r.queue.FinishAsync(ctx, e.StreamID, e.ID, result)
+		first, err = r.queue.FinishAsync(ctx, e.Place, e.ResultID, end.result)
 		return err
 	})
 	if err != nil {
@@ -261,9 +312,27 @@ func (r *Relay) finishAsync(e redisqueue.Entry, result dispatch.Result) {
 		r.log.Error("result not stored", "id", e.ID, "error", err.Error())
 		return
 	}
-	r.settled(e.StreamID)
-	if first && result.Status == http.StatusGatewayTimeout {
-		r.metrics.Dropped(dispatchmetrics.Deadline)
+	r.settled(e.Place)
+	if first && end.result.Status == http.StatusGatewayTimeout {
+		r.metrics.Dropped(end.reason())
+	}
+}
+
+// bury gives an entry up and keeps it, with the reason, for somebody to look at.
+func (r *Relay) bury(e redisqueue.Entry, reason string, result dispatch.Result) {
+	var first bool
+	err := r.persist(time.Now().Add(keepResult), func(ctx context.Context) (err error) {
+		first, err = r.queue.Bury(ctx, e, reason, result)
+		return err
+	})
+	if err != nil {
+		r.log.Error("entry not given up", "id", e.ID, "error", err.Error())
+		return
+	}
+	r.settled(e.Place)
+	if first {
+		r.metrics.Buried()
+		r.log.Error("request given up; it is a dead letter now", "id", e.ID, "reason", reason)
 	}
 }
 
@@ -289,19 +358,25 @@ func (r *Relay) persist(until time.Time, f func(context.Context) error) error {
 	}
 }
 
-func (r *Relay) handBack(streamID string) {
+func (r *Relay) handBack(place redisqueue.Place) {
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
-	if err := r.queue.HandBack(ctx, streamID); err != nil {
+	if err := r.queue.HandBack(ctx, place); err != nil {
 		r.log.Warn("entry not handed back; another dispatcher takes it over later", "error", err.Error())
 	}
 }
 
 // Refusal is what a request is told that was not let in.
 func (r *Relay) Refusal(id string, admission dispatch.Admission) dispatch.Result {
-	if admission == dispatch.Overloaded {
+	switch admission {
+	case dispatch.Overloaded:
 		r.metrics.Dropped(dispatchmetrics.Overload)
 		return backend.Failure(http.StatusServiceUnavailable, id, reply.Overloaded, "too many requests are waiting already")
+	case dispatch.Late:
+		r.metrics.Dropped(dispatchmetrics.Predicted)
+		return backend.Failure(http.StatusServiceUnavailable, id, reply.Overloaded, "so many requests are waiting that this one would not be answered in time")
+	case dispatch.Admitted, dispatch.NoQueue:
 	}
+	r.metrics.Dropped(dispatchmetrics.NoQueue)
 	return backend.Failure(http.StatusServiceUnavailable, id, reply.QueueUnavailable, "the queue can't be reached at the moment")
 }

@@ -88,7 +88,8 @@ func TestCodesAreThoseOfTheContract(t *testing.T) {
 	}
 	want := schema.Properties.Error.Properties.Code.Enum
 	got := []reply.Code{
-		reply.BadRequest, reply.BadImage, reply.TooLarge, reply.UnsupportedMediaType, reply.NotFound, reply.MethodNotAllowed,
+		reply.BadRequest, reply.BadImage, reply.TooLarge, reply.UnsupportedMediaType, reply.Unauthorized, reply.NotFound, reply.MethodNotAllowed,
+		reply.Conflict, reply.RateLimited,
 		reply.DeadlineExceeded, reply.Overloaded, reply.NotReady, reply.QueueUnavailable, reply.BackendFailed, reply.RequestTimeout, reply.Internal,
 	}
 	if !slices.Equal(got, want) {

@@ -1,0 +1,95 @@
+package redisqueue
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"headroom.dev/apps/internal/dispatch"
+)
+
+func finish(t *testing.T, q *Queue, place Place, id string, status int, body string) {
+	t.Helper()
+	first, err := q.FinishAsync(t.Context(), place, id, dispatch.Result{Status: status, Body: []byte(body)})
+	if err != nil || !first {
+		t.Fatalf("result of %s: first %v, %v", id, first, err)
+	}
+}
+
+func TestAResultOfAnotherRequestIsAConflict(t *testing.T) {
+	each(t, func(t *testing.T, url string, client *redis.Client) {
+		q := open(t, url, "a")
+		r := request("one", dispatch.Async)
+		submitAs(t, q, r, "one picture")
+		if got := submitAs(t, q, r, "another picture"); got != (Submission{Conflict: true}) {
+			t.Errorf("another picture: %+v", got)
+		}
+		if entries, _ := length(t, client); entries != 1 {
+			t.Errorf("%d entries, want 1", entries)
+		}
+	})
+}
+
+func TestOnlyWhatHasFailedIsTriedAnew(t *testing.T) {
+	each(t, func(t *testing.T, url string, _ *redis.Client) {
+		q := open(t, url, "a")
+		for id, test := range map[string]struct {
+			status int
+			again  bool
+		}{"answered": {200, false}, "bad": {400, false}, "failed": {502, true}, "late": {504, true}} {
+			r := request(id, dispatch.Async)
+			finish(t, q, submit(t, q, r), id, test.status, `{"old":true}`)
+			again := submitAs(t, q, r, "print")
+			if again.Queued != test.again || again.Conflict {
+				t.Errorf("%s: %+v", id, again)
+			}
+			stored, err := q.Result(t.Context(), id)
+			if err != nil || stored.Pending != test.again || (string(stored.Body) == "") != test.again {
+				t.Errorf("%s: %+v, %v", id, stored, err)
+			}
+			if again.Queued {
+				finish(t, q, again.Place, id, 200, `{"new":true}`)
+				if stored, err := q.Result(t.Context(), id); err != nil || string(stored.Body) != `{"new":true}` {
+					t.Errorf("%s: %+v, %v", id, stored, err)
+				}
+			}
+		}
+	})
+}
+
+func TestWhoWaitsForAResultIsTold(t *testing.T) {
+	each(t, func(t *testing.T, url string, client *redis.Client) {
+		a, b := open(t, url, "a"), open(t, url, "b")
+		place := submit(t, a, request("one", dispatch.Async))
+		other, stopOther := a.Done("another")
+		defer stopOther()
+		var told []<-chan struct{}
+		for range 3 {
+			done, stop := a.Done("one")
+			defer stop()
+			told = append(told, done)
+		}
+		gone, stop := a.Done("one")
+		stop()
+		// Subscribing takes a moment, and what is said before is not heard.
+		for client.PubSubNumSub(t.Context(), doneChannel).Val()[doneChannel] == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		finish(t, b, place, "one", 200, "{}")
+		for _, done := range told {
+			select {
+			case <-done:
+			case <-time.After(5 * time.Second):
+				t.Fatal("somebody who waits was not told")
+			}
+		}
+		for _, silent := range []<-chan struct{}{other, gone} {
+			select {
+			case <-silent:
+				t.Error("somebody was told who does not wait for it")
+			default:
+			}
+		}
+	})
+}
