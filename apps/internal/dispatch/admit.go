@@ -32,14 +32,19 @@ func (l Load) Waiting(from Priority) int {
 	return n
 }
 
-// Wait predicts how long a request of a priority that comes now is queued: what
-// is before it, by the rate at which that leaves (Little's law). It is 0 where
-// the rate isn't known.
+// waitMargin is by how much a wait is longer than the replicas' latency tells: it
+// knows nothing of the time between two requests at a replica.
+const waitMargin = 1.1
+
+// Wait predicts how long a request of a priority that comes now is queued: until
+// as many requests have left as are before it, and one more has made room for it
+// (Little's law). It is 0 where nothing is before it, or the rate isn't known.
 func (l Load) Wait(p Priority) time.Duration {
-	if l.Rate <= 0 {
+	before := l.Waiting(p)
+	if before == 0 || l.Rate <= 0 {
 		return 0
 	}
-	seconds := float64(l.Waiting(p)) / l.Rate
+	seconds := waitMargin * float64(before+1) / l.Rate
 	return time.Duration(min(seconds*float64(time.Second), math.MaxInt64/2))
 }
 

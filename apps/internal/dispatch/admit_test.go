@@ -29,14 +29,15 @@ func TestAdmit(t *testing.T) {
 		"a queue not seen for too long is out of reach":         {Load{SeenAt: now.Add(-2*time.Second - 1)}, Normal, time.Second, NoQueue},
 		"a queue never seen is out of reach":                    {Load{}, Normal, time.Second, NoQueue},
 		"out of reach comes before full: its length is unknown": {Load{Queued: queued(0, 10, 0), SeenAt: now.Add(-time.Minute)}, Normal, time.Second, NoQueue},
-		// 4 wait, 10 leave in a second: 400 ms, and 200 ms for the work.
-		"the wait and the work just fit":   {Load{Queued: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 600 * time.Millisecond, Admitted},
-		"the wait and the work do not fit": {Load{Queued: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 599 * time.Millisecond, Late},
-		"who is not queued yet waits too":  {Load{Queued: queued(0, 1, 0), Arriving: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 600 * time.Millisecond, Late},
+		// 4 wait, 10 leave in a second: 5 have to, which takes 550 ms with the margin;
+		// and 200 ms for the work.
+		"the wait and the work just fit":   {Load{Queued: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 750 * time.Millisecond, Admitted},
+		"the wait and the work do not fit": {Load{Queued: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 749 * time.Millisecond, Late},
+		"who is not queued yet waits too":  {Load{Queued: queued(0, 1, 0), Arriving: queued(0, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 750 * time.Millisecond, Late},
 		"what goes later is not waited for": {
-			Load{Queued: queued(4, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 600 * time.Millisecond, Admitted},
+			Load{Queued: queued(4, 4, 0), SeenAt: now, Rate: 10, Service: service}, Normal, 750 * time.Millisecond, Admitted},
 		"what goes earlier is waited for": {
-			Load{Queued: queued(0, 2, 3), SeenAt: now, Rate: 10, Service: service}, Normal, 600 * time.Millisecond, Late},
+			Load{Queued: queued(0, 2, 3), SeenAt: now, Rate: 10, Service: service}, Normal, 750 * time.Millisecond, Late},
 		"nobody waits in an empty queue, however short the time is": {Load{SeenAt: now, Rate: 10, Service: service}, Normal, time.Millisecond, Admitted},
 		"without a rate no wait is predicted":                       {Load{Queued: queued(0, 9, 0), SeenAt: now, Service: service}, Normal, time.Millisecond, Admitted},
 	} {

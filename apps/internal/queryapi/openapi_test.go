@@ -42,7 +42,9 @@ func asDescribed(t testing.TB, handler http.Handler) http.Handler {
 	doc := document(t, handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		heard := &heardBody{ReadCloser: r.Body}
-		r.Body = heard
+		if r.Body != http.NoBody {
+			r.Body = heard
+		}
 		said := &saidBody{ResponseWriter: w, status: http.StatusOK}
 		handler.ServeHTTP(said, r)
 

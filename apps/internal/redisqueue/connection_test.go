@@ -100,6 +100,7 @@ func TestEveryTopologyDoesWhatTheQueueNeeds(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			begin := time.Now()
 			connection := start(t)
 			t.Logf("started in %v", time.Since(begin).Round(time.Millisecond))
@@ -350,6 +351,7 @@ func TestAClientGoesOnWithThePromotedReplica(t *testing.T) {
 			return dispatchtest.StartCluster(t)
 		}
 		t.Run(name+", its master dead", func(t *testing.T) {
+			t.Parallel()
 			server := start(t)
 			c := dial(t, withMode(server.URL(), mode))
 			h := attend(t, c)
@@ -358,6 +360,7 @@ func TestAClientGoesOnWithThePromotedReplica(t *testing.T) {
 			h.works(t, c, 15*time.Second)
 		})
 		t.Run(name+", its master frozen for a while", func(t *testing.T) {
+			t.Parallel()
 			server := start(t)
 			c := dial(t, withMode(server.URL(), mode))
 			h := attend(t, c)

@@ -74,7 +74,7 @@ func TestADeadLetterIsKeptWithItsReasonAndComesBack(t *testing.T) {
 			t.Errorf("its result is %+v, %v", stored, err)
 		}
 		got := read(t, q, 1)
-		if len(got) != 1 || got[0].Request.ID != "one" || got[0].Priority != dispatch.High || !got[0].Deadline.Equal(deadline) || string(got[0].Picture) != string(want.Picture) {
+		if len(got) != 1 || got[0].ID != "one" || got[0].Priority != dispatch.High || !got[0].Deadline.Equal(deadline) || string(got[0].Picture) != string(want.Picture) {
 			t.Fatalf("read %+v", got)
 		}
 		finish(t, q, got[0].Place, "web:one", 200, "{}")

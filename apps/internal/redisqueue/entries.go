@@ -227,12 +227,12 @@ type wireReply struct {
 func (q *Queue) FinishRemote(ctx context.Context, e Entry, result dispatch.Result) error {
 	message, err := json.Marshal(wireReply{Ticket: e.Ticket, Status: result.Status, Body: result.Body})
 	if err != nil {
-		return fmt.Errorf("reply to %q: %w", e.Request.ID, err)
+		return fmt.Errorf("reply to %q: %w", e.ID, err)
 	}
 	err = finishRemote.Run(ctx, q.work, []string{queueKey(e.Place.Priority), repliesPrefix + e.Waiter},
 		group, e.Place.ID, replyTTL.Milliseconds(), message).Err()
 	if err != nil {
-		return fmt.Errorf("reply to %q: %w", e.Request.ID, err)
+		return fmt.Errorf("reply to %q: %w", e.ID, err)
 	}
 	return nil
 }

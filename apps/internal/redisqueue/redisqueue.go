@@ -88,9 +88,12 @@ type Queue struct {
 	submissions redis.UniversalClient
 	work        redis.UniversalClient
 
-	mu       sync.Mutex
-	awaited  map[string]map[chan struct{}]struct{} // by result id, who waits for it
-	listener *redis.PubSub                         // tells of new results; nil until somebody waits
+	listen        sync.Once // hears of new results, from when somebody waits for one
+	listening     context.Context
+	stopListening context.CancelFunc
+
+	mu      sync.Mutex
+	awaited map[string]map[chan struct{}]struct{} // by result id, who waits for it
 }
 
 // Place is where an entry stands.
@@ -153,10 +156,12 @@ func New(config Config) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Queue{
+	q := &Queue{
 		config: config, address: address, submissions: submissions, work: work,
 		awaited: map[string]map[chan struct{}]struct{}{},
-	}, nil
+	}
+	q.listening, q.stopListening = context.WithCancel(context.Background())
+	return q, nil
 }
 
 // UseLogger sends what the Redis client library itself logs to log, at level
@@ -296,13 +301,6 @@ func (q *Queue) prune(ctx context.Context, leaving string) error {
 
 // Close ends all connections.
 func (q *Queue) Close() error {
-	q.mu.Lock()
-	listener := q.listener
-	q.listener = nil
-	q.mu.Unlock()
-	var err error
-	if listener != nil {
-		err = listener.Close()
-	}
-	return errors.Join(err, q.submissions.Close(), q.work.Close())
+	q.stopListening()
+	return errors.Join(q.submissions.Close(), q.work.Close())
 }

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"headroom.dev/apps/internal/dispatch"
 )
 
@@ -95,8 +93,9 @@ func (q *Queue) Result(ctx context.Context, resultID string) (Stored, error) {
 }
 
 // Done tells of a result: the channel gets a value when it is stored, by any
-// dispatcher. A message may be lost on its way from Redis, so who waits looks
-// now and then all the same. stop ends it.
+// dispatcher, and when a message may have been missed. Who waits looks now and
+// then all the same: messages are lost on the way from a Redis that is going.
+// stop ends it.
 func (q *Queue) Done(resultID string) (done <-chan struct{}, stop func()) {
 	told := make(chan struct{}, 1)
 	q.mu.Lock()
@@ -105,10 +104,7 @@ func (q *Queue) Done(resultID string) (done <-chan struct{}, stop func()) {
 		q.awaited[resultID] = map[chan struct{}]struct{}{}
 	}
 	q.awaited[resultID][told] = struct{}{}
-	if q.listener == nil {
-		q.listener = q.work.Subscribe(context.Background(), doneChannel)
-		go q.tell(q.listener.Channel())
-	}
+	q.listen.Do(func() { go hear(q.listening, q.work, doneChannel, q.tellAll, q.tell) })
 	return told, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -119,16 +115,27 @@ func (q *Queue) Done(resultID string) (done <-chan struct{}, stop func()) {
 	}
 }
 
-// tell passes messages on until the subscription is closed.
-func (q *Queue) tell(messages <-chan *redis.Message) {
-	for m := range messages {
-		q.mu.Lock()
-		for told := range q.awaited[m.Payload] {
-			select {
-			case told <- struct{}{}:
-			default:
-			}
+// tell wakes those who wait for a result.
+func (q *Queue) tell(resultID string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	wake(q.awaited[resultID])
+}
+
+// tellAll wakes everybody who waits.
+func (q *Queue) tellAll() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, waiting := range q.awaited {
+		wake(waiting)
+	}
+}
+
+func wake(waiting map[chan struct{}]struct{}) {
+	for told := range waiting {
+		select {
+		case told <- struct{}{}:
+		default:
 		}
-		q.mu.Unlock()
 	}
 }

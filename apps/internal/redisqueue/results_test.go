@@ -59,11 +59,21 @@ func TestOnlyWhatHasFailedIsTriedAnew(t *testing.T) {
 }
 
 func TestWhoWaitsForAResultIsTold(t *testing.T) {
-	each(t, func(t *testing.T, url string, client *redis.Client) {
+	each(t, func(t *testing.T, url string, _ *redis.Client) {
 		a, b := open(t, url, "a"), open(t, url, "b")
 		place := submit(t, a, request("one", dispatch.Async))
+		hears := func(who string, done <-chan struct{}) {
+			t.Helper()
+			select {
+			case <-done:
+			case <-time.After(5 * time.Second):
+				t.Fatalf("%s who waits was not told", who)
+			}
+		}
 		other, stopOther := a.Done("another")
 		defer stopOther()
+		// What was said before it listens is lost: everybody is to look.
+		hears("the first one", other)
 		var told []<-chan struct{}
 		for range 3 {
 			done, stop := a.Done("one")
@@ -72,17 +82,9 @@ func TestWhoWaitsForAResultIsTold(t *testing.T) {
 		}
 		gone, stop := a.Done("one")
 		stop()
-		// Subscribing takes a moment, and what is said before is not heard.
-		for client.PubSubNumSub(t.Context(), doneChannel).Val()[doneChannel] == 0 {
-			time.Sleep(time.Millisecond)
-		}
 		finish(t, b, place, "one", 200, "{}")
 		for _, done := range told {
-			select {
-			case <-done:
-			case <-time.After(5 * time.Second):
-				t.Fatal("somebody who waits was not told")
-			}
+			hears("somebody", done)
 		}
 		for _, silent := range []<-chan struct{}{other, gone} {
 			select {

@@ -5,6 +5,7 @@ package reply
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -108,8 +109,13 @@ func StopReading(c *gin.Context) {
 		return
 	}
 	// Where the connection can't do that, the server's own time limit holds.
-	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(restOfBodyTime))
-	_, _ = io.CopyN(io.Discard, c.Request.Body, restOfBodyBytes)
+	control := http.NewResponseController(c.Writer)
+	_ = control.SetReadDeadline(time.Now().Add(restOfBodyTime))
+	if _, err := io.CopyN(io.Discard, c.Request.Body, restOfBodyBytes); errors.Is(err, io.EOF) {
+		// All is there: net/http, which watches for the caller's going, would
+		// take the deadline for it.
+		_ = control.SetReadDeadline(time.Time{})
+	}
 }
 
 // MaxQuoted is how many bytes of a caller's own text a message repeats.
