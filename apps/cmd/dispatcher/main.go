@@ -68,6 +68,7 @@ type options struct {
 	MaxDeliveries         int           `env:"MAX_DELIVERIES" default:"3" help:"How many dispatchers may fall silent over a request before it is a dead letter, 1 to 100."`
 	DeadLetterBytes       int64         `env:"DEAD_LETTER_BYTES" default:"67108864" help:"Memory in Redis for dead letters in bytes, 0 to 1099511627776; the oldest go first, the newest stays."`
 	MaxBody               int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
+	MaxPictureMemory      int64         `env:"MAX_PICTURE_MEMORY" default:"268435456" help:"Bytes of all bodies that are being read and all pictures whose callers wait, 1048576 to 1099511627776 and at least --max-body; more are refused."`
 	DrainDelay            time.Duration `env:"DRAIN_DELAY" default:"1s" help:"After SIGTERM: time for others to see that this dispatcher is not ready, while it still serves, 0s to 5m."`
 	Drain                 time.Duration `env:"DRAIN" default:"10s" help:"After that: longest wait for requests in flight, 0s to 10m."`
 	Traces                tracing.Flags `embed:""`
@@ -87,6 +88,7 @@ func (o *options) Validate() error {
 		{"--max-deliveries", int64(o.MaxDeliveries), 1, 100},
 		{"--dead-letter-bytes", o.DeadLetterBytes, 0, 1 << 40},
 		{"--max-body", o.MaxBody, 1024, 1 << 30},
+		{"--max-picture-memory", o.MaxPictureMemory, max(o.MaxBody, 1<<20), 1 << 40},
 	} {
 		if r.value < r.from || r.value > r.to {
 			return fmt.Errorf("%s is %d; allowed: %d to %d", r.flag, r.value, r.from, r.to)
@@ -259,7 +261,7 @@ func dispatchRequests(o options, p parts, log *slog.Logger) error {
 		MaxDeliveries: o.MaxDeliveries, AttemptTimeout: o.AttemptTimeout, Direct: o.Direct, Tracing: p.traces,
 	}, p.queue, p.replicas, client, log)
 	api := queryapi.New(queryapi.Config{
-		SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, Keys: p.keys, Tracing: p.traces,
+		SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, MaxMemory: o.MaxPictureMemory, Keys: p.keys, Tracing: p.traces,
 	}, engine, log)
 
 	apiServer, err := serve.Listen("request", o.Listen, api.Handler())

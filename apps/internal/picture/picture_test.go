@@ -302,3 +302,40 @@ func FuzzPicture(f *testing.F) {
 		}
 	})
 }
+
+func TestAPictureThatIsKeptCountsUntilItIsReleased(t *testing.T) {
+	reader := picture.NewReader(picture.Limits{Body: 1 << 20, Memory: 300 << 10, Time: 5 * time.Second})
+	read := func(bytes int) (*picture.Body, error) {
+		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat("p", bytes)))
+		return reader.Picture(httptest.NewRecorder(), request)
+	}
+	body, err := read(200 << 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, release := body.Keep()
+	if _, err := read(200 << 10); err == nil {
+		t.Error("two were read, of 200 KiB each")
+	}
+	small, err := read(10 << 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small.Release()
+	if string(kept) != strings.Repeat("p", 200<<10) {
+		t.Error("the picture is not what it was")
+	}
+	release()
+	release()
+	body, err = read(200 << 10)
+	if err != nil {
+		t.Fatalf("after the first was released: %v", err)
+	}
+	body.Release()
+	if body, err = read(290 << 10); err == nil {
+		body.Release()
+		if _, err := read(400 << 10); err == nil {
+			t.Error("what was released twice counts twice")
+		}
+	}
+}

@@ -66,6 +66,29 @@ func TestWhatCanNotBeMetAnyMoreCostsNoReplicaItsTime(t *testing.T) {
 	}
 }
 
+func TestPicturesThatWaitTakeNoMoreMemoryThanTheyMay(t *testing.T) {
+	gate := make(chan struct{})
+	replica := dispatchtest.StartReplica(t, dispatchtest.Hold(gate, dispatchtest.Predict))
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{maxMemory: 1 << 20}, replica)
+	large := make([]byte, 300<<10)
+	send := func() answer {
+		return d.do(t, newRequest(t, http.MethodPost, d.URL+"/query", large, "Headroom-Timeout", "20s"))
+	}
+	answered := make(chan answer, 3)
+	for i := range 3 {
+		go func() { answered <- send() }()
+		dispatchtest.Eventually(t, 5*time.Second, "it is in flight or queued", func() bool {
+			return replica.InFlight() == 1 && d.metric(t, "dispatcher_queue_size") == float64(i)
+		})
+	}
+	expect(t, send(), http.StatusServiceUnavailable, reply.Overloaded)
+	close(gate)
+	for range 3 {
+		expect(t, <-answered, http.StatusOK, "")
+	}
+	expect(t, send(), http.StatusOK, "")
+}
+
 // At twice what the replicas can do, what is answered in time must not become
 // less than at what they can do, and what is let in is answered in time.
 func TestGoodputHoldsAtTwiceTheCapacity(t *testing.T) {

@@ -3,7 +3,6 @@
 package queryapi
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
@@ -34,9 +33,6 @@ import (
 )
 
 const (
-	// bodiesAtATime is how many bodies of the largest size may be in memory
-	// while they are read.
-	bodiesAtATime = 32
 	// bodyTime bounds the reading of a body where the request's deadline does
 	// not: the slow sender of an asynchronous request.
 	bodyTime = 15 * time.Second
@@ -59,6 +55,9 @@ type Config struct {
 	AsyncTimeout time.Duration
 	// MaxBody is the most bytes of a request's body.
 	MaxBody int64
+	// MaxMemory is the most bytes of all bodies that are read and all pictures
+	// that callers wait with.
+	MaxMemory int64
 	// Keys are the API keys of which callers need one; nil lets everybody in.
 	Keys *apikeys.Keys
 	// Tracing shows each query as a part of its caller's trace; nil is off.
@@ -81,7 +80,7 @@ type API struct {
 func New(config Config, relay *relay.Relay, log *slog.Logger) *API {
 	return &API{
 		config: config, relay: relay, metrics: relay.Metrics(), log: log,
-		reader: picture.NewReader(picture.Limits{Body: config.MaxBody, Memory: bodiesAtATime * config.MaxBody, Time: bodyTime}),
+		reader: picture.NewReader(picture.Limits{Body: config.MaxBody, Memory: config.MaxMemory, Time: bodyTime}),
 	}
 }
 
@@ -186,7 +185,7 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 	}
 	defer visit.Leave()
 
-	body, err := a.picture(c, deadline)
+	sent, release, err := a.picture(c, deadline)
 	if err != nil {
 		var bad *picture.Error
 		switch {
@@ -200,9 +199,10 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 		}
 		return fail(c, http.StatusInternalServerError, asked.id, reply.Internal, "the body could not be read")
 	}
+	defer release()
 	request := dispatch.Request{
 		ID: asked.id, Deadline: deadline, Priority: asked.priority, Mode: mode,
-		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: body,
+		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: sent,
 	}
 	if mode == dispatch.Async {
 		return a.keep(ctx, c, visit, request, asked)
@@ -281,8 +281,10 @@ func (a *API) withinRate(c *gin.Context, id string, caller apikeys.Caller) bool 
 	return false
 }
 
-// picture reads the picture, and stops reading at the deadline.
-func (a *API) picture(c *gin.Context, deadline time.Time) ([]byte, error) {
+// picture reads the picture, and stops reading at the deadline. The picture counts
+// against the memory of all until release is called; the queue may hold it for
+// longer than its caller waits.
+func (a *API) picture(c *gin.Context, deadline time.Time) (sent []byte, release func(), err error) {
 	control := http.NewResponseController(c.Writer)
 	cut := time.AfterFunc(time.Until(deadline), func() {
 		// Where the connection can't do that, the body's own time limit holds.
@@ -291,14 +293,14 @@ func (a *API) picture(c *gin.Context, deadline time.Time) ([]byte, error) {
 	body, err := a.reader.Picture(c.Writer, c.Request)
 	late := !cut.Stop()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer body.Release()
+	sent, release = body.Keep()
 	if late {
-		return nil, context.DeadlineExceeded
+		release()
+		return nil, nil, context.DeadlineExceeded
 	}
-	// The queue may still hold the picture when this request has ended.
-	return bytes.Clone(body.Picture), nil
+	return sent, release, nil
 }
 
 // result answers with the state of an asynchronous request, after waiting for

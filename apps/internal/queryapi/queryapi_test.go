@@ -65,6 +65,7 @@ type settings struct {
 	async       time.Duration
 	reclaim     time.Duration
 	maxBody     int64
+	maxMemory   int64
 	deliveries  int
 	queued      bool // every request goes through the queue
 	keys        *apikeys.Keys
@@ -80,6 +81,7 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	s.async = cmp.Or(s.async, 20*time.Second)
 	s.reclaim = cmp.Or(s.reclaim, 5*time.Second)
 	s.maxBody = cmp.Or(s.maxBody, 1<<20)
+	s.maxMemory = cmp.Or(s.maxMemory, 64<<20)
 	s.deliveries = cmp.Or(s.deliveries, 3)
 
 	log := slog.New(slog.DiscardHandler)
@@ -102,7 +104,7 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 		MaxDeliveries: s.deliveries, AttemptTimeout: 10 * time.Second, Direct: !s.queued, Tracing: s.traces,
 	}, queue, d.fleet, client, log)
 	d.relay.Start()
-	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, Keys: s.keys, Tracing: s.traces}, d.relay, log)
+	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, MaxMemory: s.maxMemory, Keys: s.keys, Tracing: s.traces}, d.relay, log)
 	d.api.Ready()
 	d.metrics = d.relay.Metrics().Handler()
 	d.Server = httptest.NewServer(asDescribed(t, d.api.Handler()))

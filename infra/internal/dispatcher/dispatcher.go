@@ -21,6 +21,10 @@ var (
 	MetricsPort = workload.Port{Name: workload.MetricsPort, Number: 8000}
 )
 
+// memory is the most bytes that a dispatcher may have. Callers' pictures take up to
+// a quarter of it, and those that it works on about as much.
+const memory = 512 << 20
+
 // Args configure the dispatcher.
 type Args struct {
 	Namespace              workload.Namespace
@@ -65,13 +69,17 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 			"--redis", args.RedisURL,
 			"--endpoints-of", args.Backends,
 			"--slo", args.SLOLatency.String(),
+			"--max-picture-memory", strconv.Itoa(memory / 4),
 			"--backend-concurrency", strconv.Itoa(args.BackendConcurrency),
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
 		},
-		Env:            corev1.EnvVarArray{args.RedisPassword},
+		Env: corev1.EnvVarArray{args.RedisPassword, corev1.EnvVarArgs{
+			// Go collects garbage before the container is over its limit.
+			Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(strconv.Itoa(memory * 8 / 10)),
+		}},
 		Ports:          []workload.Port{Port, MetricsPort},
-		Resources:      workload.Resources{CPURequest: "100m", CPULimit: "2", MemoryRequest: "64Mi", MemoryLimit: "512Mi"},
+		Resources:      workload.Resources{CPURequest: "100m", CPULimit: "2", MemoryRequest: "64Mi", MemoryLimit: strconv.Itoa(memory)},
 		Startup:        workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 1, Timeout: 2, Failures: 60}),
 		Readiness:      workload.HTTPProbe("/readyz", Port.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 2}),
 		Liveness:       workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
