@@ -81,7 +81,7 @@ func Admit(load Load, limits Limits, p Priority, deadline, now time.Time) Admiss
 		return NoQueue
 	case load.Waiting(Low) >= limits.MaxQueue:
 		return Overloaded
-	case wait > 0 && now.Add(wait+load.Service.Likely()).After(deadline):
+	case wait > 0 && now.Add(wait+load.Service.Recent(now).Likely()).After(deadline):
 		return Late
 	}
 	return Admitted

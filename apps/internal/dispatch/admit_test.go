@@ -13,7 +13,7 @@ func queued(low, normal, high int) [len(Priorities)]int {
 
 func TestAdmit(t *testing.T) {
 	limits := Limits{MaxQueue: 10, MaxAge: 2 * time.Second}
-	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 50 * time.Millisecond} // seldom over 200 ms
+	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 50 * time.Millisecond, At: now} // seldom over 200 ms
 	for name, test := range map[string]struct {
 		load     Load
 		priority Priority
@@ -66,16 +66,19 @@ func TestExpired(t *testing.T) {
 }
 
 func TestHopelessIsWhatEvenAFastReplicaCanNotDo(t *testing.T) {
-	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 40 * time.Millisecond}
+	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 40 * time.Millisecond, At: now}
 	for left, want := range map[time.Duration]bool{61 * time.Millisecond: false, 60 * time.Millisecond: true, -1: true} {
 		if got := Hopeless(Request{Deadline: now.Add(left)}, service, now); got != want {
 			t.Errorf("with %v left: %v, want %v", left, got, want)
 		}
 	}
+	if Hopeless(Request{Deadline: now.Add(time.Minute)}, Estimate{Mean: time.Hour, At: now.Add(-3 * time.Second)}, now) {
+		t.Error("hopeless by what was true three seconds ago: nobody would ever find out that it isn't any more")
+	}
 	if Hopeless(Request{Deadline: now.Add(1)}, Estimate{}, now) {
 		t.Error("hopeless where nothing is known of the replicas")
 	}
-	if !Hopeless(Request{Deadline: now}, Estimate{Mean: 1, Deviation: 9}, now) {
+	if !Hopeless(Request{Deadline: now}, Estimate{Mean: 1, Deviation: 9, At: now}, now) {
 		t.Error("there is hope at the deadline where replicas vary much")
 	}
 }

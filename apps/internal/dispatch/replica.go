@@ -26,20 +26,35 @@ type Estimate struct {
 	Mean time.Duration
 	// Deviation is its smoothed mean deviation.
 	Deviation time.Duration
+	// At is when it was last observed.
+	At time.Time
 }
 
 // Observe takes one more sample, as RFC 6298 does for round-trip times.
-func (e Estimate) Observe(d time.Duration) Estimate {
+func (e Estimate) Observe(d time.Duration, now time.Time) Estimate {
 	if e.Mean == 0 {
-		return Estimate{Mean: d, Deviation: d / 2}
+		return Estimate{Mean: d, Deviation: d / 2, At: now}
 	}
 	e.Deviation += ((e.Mean - d).Abs() - e.Deviation) / 4
 	e.Mean += (d - e.Mean) / 8
+	e.At = now
 	return e
 }
 
 // Likely is what the duration seldom exceeds.
 func (e Estimate) Likely() time.Duration { return e.Mean + 2*e.Deviation }
+
+// recent is how old an estimate may be by which requests are turned away. Where
+// all of them are, it is not observed any more, and would never be corrected.
+const recent = 2 * time.Second
+
+// Recent is e, or nothing known where e is old.
+func (e Estimate) Recent(now time.Time) Estimate {
+	if now.Sub(e.At) > recent {
+		return Estimate{}
+	}
+	return e
+}
 
 // Replica is one model server.
 type Replica struct {
@@ -54,8 +69,6 @@ type Replica struct {
 	Concurrency Concurrency
 	// Latency is how long its attempts took.
 	Latency Estimate
-	// LatencyAt is when the last of them ended.
-	LatencyAt time.Time
 	// Failures is the number of failed attempts in a row.
 	Failures int
 	// AvoidUntil is until when it gets nothing.
@@ -83,7 +96,7 @@ func (r Replica) latency(typical time.Duration, now time.Time) float64 {
 		return float64(typical)
 	}
 	apart := float64(r.Latency.Mean - typical)
-	return float64(typical) + apart*math.Exp2(-float64(now.Sub(r.LatencyAt))/float64(latencyHalfLife))
+	return float64(typical) + apart*math.Exp2(-float64(now.Sub(r.Latency.At))/float64(latencyHalfLife))
 }
 
 // Free is the number of requests that the replicas can take at once.

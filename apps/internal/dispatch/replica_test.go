@@ -15,7 +15,7 @@ func ready(url string, inFlight int) Replica {
 }
 
 func slow(r Replica, latency time.Duration) Replica {
-	r.Latency, r.LatencyAt = Estimate{Mean: latency}, now
+	r.Latency = Estimate{Mean: latency, At: now}
 	return r
 }
 
@@ -144,16 +144,23 @@ func TestRate(t *testing.T) {
 }
 
 func TestEstimate(t *testing.T) {
-	var e Estimate
-	e = e.Observe(100 * time.Millisecond)
-	if e != (Estimate{100 * time.Millisecond, 50 * time.Millisecond}) {
+	const ms = time.Millisecond
+	e := Estimate{}.Observe(100*ms, now)
+	if e != (Estimate{100 * ms, 50 * ms, now}) {
 		t.Errorf("after one sample %+v", e)
 	}
 	// RFC 6298: the deviation moves a quarter of the way to 80, the mean an eighth to 180.
-	if e = e.Observe(180 * time.Millisecond); e != (Estimate{110 * time.Millisecond, 57500 * time.Microsecond}) {
+	later := now.Add(time.Minute)
+	if e = e.Observe(180*ms, later); e != (Estimate{110 * ms, 57500 * time.Microsecond, later}) {
 		t.Errorf("after two %+v", e)
 	}
-	if e.Likely() != 225*time.Millisecond {
+	if e.Likely() != 225*ms {
 		t.Errorf("Likely = %v", e.Likely())
+	}
+	if got := e.Recent(later.Add(2 * time.Second)); got != e {
+		t.Errorf("after two seconds %+v", got)
+	}
+	if got := e.Recent(later.Add(2*time.Second + 1)); got != (Estimate{}) {
+		t.Errorf("after more %+v", got)
 	}
 }

@@ -86,6 +86,7 @@ func Expired(r Request, now time.Time) bool {
 // by a replica that begins at once and is as fast as replicas often are. Work
 // on it would only make others late.
 func Hopeless(r Request, service Estimate, now time.Time) bool {
+	service = service.Recent(now)
 	return r.Deadline.Sub(now) <= max(0, service.Mean-service.Deviation)
 }
 

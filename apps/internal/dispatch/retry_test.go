@@ -7,7 +7,7 @@ import (
 
 func TestRetry(t *testing.T) {
 	late, soon := now.Add(-1), now.Add(time.Second)
-	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 20 * time.Millisecond}
+	service := Estimate{Mean: 100 * time.Millisecond, Deviation: 20 * time.Millisecond, At: now}
 	for name, test := range map[string]struct {
 		mode     Mode
 		deadline time.Time
@@ -53,8 +53,8 @@ func TestTriesCountWhatMayHaveHarmedAReplica(t *testing.T) {
 }
 
 func TestPatience(t *testing.T) {
-	service := Estimate{Mean: 20 * time.Millisecond, Deviation: 5 * time.Millisecond} // seldom over 30 ms
-	slow := Estimate{Mean: 100 * time.Millisecond, Deviation: 10 * time.Millisecond}  // seldom over 120 ms
+	service := Estimate{Mean: 20 * time.Millisecond, Deviation: 5 * time.Millisecond, At: now} // seldom over 30 ms
+	slow := Estimate{Mean: 100 * time.Millisecond, Deviation: 10 * time.Millisecond, At: now}  // seldom over 120 ms
 	const left = 500 * time.Millisecond
 	for name, test := range map[string]struct {
 		mode    Mode

@@ -308,10 +308,10 @@ func (f *Fleet) learn(r *dispatch.Replica, p *Place, o dispatch.Outcome, took ti
 		return 0
 	}
 	if o == dispatch.Answered || o == dispatch.Slow {
-		r.Latency, r.LatencyAt = r.Latency.Observe(took), now
+		r.Latency = r.Latency.Observe(took, now)
 	}
 	if o == dispatch.Answered {
-		f.service = f.service.Observe(took)
+		f.service = f.service.Observe(took, now)
 		return 0
 	}
 	ready, avoid := 0, 0

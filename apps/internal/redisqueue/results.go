@@ -68,6 +68,18 @@ func (q *Queue) FinishAsync(ctx context.Context, place Place, resultID string, r
 	return n == 1, nil
 }
 
+// End stores a result unless there is one, and returns the one that there is then.
+// Its entry, where there still is one, is left to those who work on it. The error
+// is ErrNoResult for one that is not kept any more.
+func (q *Queue) End(ctx context.Context, resultID string, result dispatch.Result) (Stored, error) {
+	err := endResult.Run(ctx, q.work, []string{resultPrefix + resultID},
+		q.config.ResultTTL.Milliseconds(), result.Status, result.Body, doneChannel, resultID).Err()
+	if err != nil {
+		return Stored{}, fmt.Errorf("end the result of %q: %w", resultID, err)
+	}
+	return q.Result(ctx, resultID)
+}
+
 // Result is the state of an asynchronous request; ErrNoResult for one that
 // was never accepted or is not kept any more.
 func (q *Queue) Result(ctx context.Context, resultID string) (Stored, error) {

@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -92,6 +93,34 @@ func TestWhoWaitsForAResultIsTold(t *testing.T) {
 				t.Error("somebody was told who does not wait for it")
 			default:
 			}
+		}
+	})
+}
+
+func TestAResultThatWasEndedStaysSo(t *testing.T) {
+	each(t, func(t *testing.T, url string, client *redis.Client) {
+		q := open(t, url, "a")
+		place := submit(t, q, request("one", dispatch.Async))
+		late := dispatch.Result{Status: 504, Body: []byte(`{"late":true}`)}
+		stored, err := q.End(t.Context(), "one", late)
+		if err != nil || stored.Pending || stored.Status != 504 || string(stored.Body) != `{"late":true}` {
+			t.Fatalf("%+v, %v", stored, err)
+		}
+		if first, err := q.FinishAsync(t.Context(), place, "one", dispatch.Result{Status: 200, Body: []byte("{}")}); err != nil || first {
+			t.Errorf("a later result: first %v, %v", first, err)
+		}
+		if stored, err := q.Result(t.Context(), "one"); err != nil || stored.Status != 504 {
+			t.Errorf("%+v, %v", stored, err)
+		}
+		if ttl := client.PTTL(t.Context(), resultPrefix+"one").Val(); ttl <= 0 || ttl > time.Minute {
+			t.Errorf("the result is kept for %v, want up to a minute", ttl)
+		}
+		finish(t, q, submit(t, q, request("two", dispatch.Async)), "two", 200, "{}")
+		if stored, err := q.End(t.Context(), "two", late); err != nil || stored.Status != 200 {
+			t.Errorf("%+v, %v; want the result that was there", stored, err)
+		}
+		if _, err := q.End(t.Context(), "three", late); !errors.Is(err, ErrNoResult) {
+			t.Errorf("%v", err)
 		}
 	})
 }

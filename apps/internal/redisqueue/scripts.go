@@ -171,6 +171,30 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return first
 `)
 
+// endResult stores an asynchronous request's result, unless it has one, and leaves
+// its entry alone.
+//
+// KEYS:
+//
+//	1 the request's result (hash)
+//
+// ARGV:
+//
+//	1 milliseconds to keep the result
+//	2 status
+//	3 body
+//	4 channel to tell on
+//	5 what to tell
+//
+// Returns: 1 when this call stored the result, else 0.
+var endResult = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'status') ~= '0' then return 0 end
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'body', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+`)
+
 // finishRemote hands a synchronous request's result to the dispatcher that
 // holds the caller's connection, and takes the entry out of the queue.
 //

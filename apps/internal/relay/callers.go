@@ -294,8 +294,8 @@ func (r *Relay) settled(place redisqueue.Place) {
 const lookAgain = time.Second
 
 // Result is the state of an asynchronous request, as soon as it has a result or
-// at until. A request past its deadline has one, whether or not anybody has
-// stored it. id is what the result says where nobody has. The error is
+// at until. A request past its deadline gets one, where nobody has stored it: that it
+// was too late, with id as its id. The error is
 // redisqueue.ErrNoResult for an unknown one.
 func (r *Relay) Result(ctx context.Context, resultID, id string, until time.Time) (redisqueue.Stored, error) {
 	if !time.Now().Before(until) {
@@ -333,7 +333,9 @@ func (r *Relay) result(ctx context.Context, resultID, id string) (redisqueue.Sto
 		return stored, err
 	}
 	if stored.Pending && time.Now().After(stored.Deadline.Add(redisTimeout)) {
-		stored.Pending, stored.Result = false, backend.TooLate(id)
+		// Its dispatcher is gone, or has a result and can't store it. What is
+		// said here has to hold.
+		return r.queue.End(ctx, resultID, backend.TooLate(id))
 	}
 	return stored, nil
 }

@@ -201,6 +201,10 @@ func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fl
 			place, err = r.fleet.Acquire(deadline, request, exclude)
 			r.count(request.Priority, -1)
 			switch {
+			case errors.Is(err, fleet.ErrNoOther) && request.Mode == dispatch.Async:
+				// The other one has gone too. There is time to wait for any.
+				exclude = ""
+				continue
 			case errors.Is(err, fleet.ErrNoOther):
 				return ending{ok: true, result: answer.Result}
 			case ctx.Err() != nil:
