@@ -73,7 +73,7 @@ test: ## every module's tests, against a real Redis, ONNX Runtime and Prometheus
 e2e: ## the tests that need a cluster, on the local one
 	@hack/e2e.sh
 
-bench: ## measure each part beside its limit or peer; writes results/bench.json [PICTURE=file.jpg]
+bench: ## measure each part beside its limit or peer; writes results/bench.json [BENCH=modelserver|dispatcher] [PICTURE=file.jpg]
 	@hack/bench.sh
 
 lint: check-imports ## formatting, linters, tidy modules, shell scripts

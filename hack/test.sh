@@ -17,7 +17,7 @@ if [ -f "$ROOT/models/squeezenet-imagenet/model.yaml" ]; then
 fi
 
 failed=()
-for module in apps infra loadtest scaler hack/localcluster; do
+for module in apps infra loadtest scaler hack/localcluster hack/asynqbench; do
   say "go test: $module"
   # shellcheck disable=SC2086 # several flags
   (cd "$ROOT/$module" && GOWORK=off go test -tags libjpeg ${TEST_FLAGS:-} ./...) || failed+=("$module")

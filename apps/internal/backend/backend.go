@@ -112,10 +112,15 @@ func (c *Client) Attempt(ctx context.Context, url string, r dispatch.Request, pa
 // post sends r. sent says that there was a connection to send it over.
 func (c *Client) post(ctx context.Context, url string, r dispatch.Request) (status int, body []byte, sent bool, err error) {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent = true }})
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/", bytes.NewReader(r.Picture))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/", nil)
 	if err != nil {
 		return 0, nil, false, err
 	}
+	lent := &loan{picture: r.Picture}
+	defer lent.end()
+	request.Body, request.ContentLength = lent.body(), int64(len(r.Picture))
+	// For a connection that turns out to be closed before anything was sent.
+	request.GetBody = func() (io.ReadCloser, error) { return lent.body(), nil }
 	request.Header.Set("Content-Type", cmp.Or(r.ContentType, "application/octet-stream"))
 	request.Header.Set(PriorityHeader, r.Priority.String())
 	request.Header.Set(reply.IDHeader, r.ID)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -171,5 +172,24 @@ func TestNobodyThereIsUnreachable(t *testing.T) {
 	answer := client.Attempt(t.Context(), "http://"+dispatchtest.FreeAddress(t), request(), 5*time.Second)
 	if answer.Status != http.StatusBadGateway || answer.Outcome != dispatch.Unreachable {
 		t.Errorf("status %d, %v", answer.Status, answer.Outcome)
+	}
+}
+
+// What answers before it has read everything leaves the client writing.
+func TestAPictureIsNotReadAfterItsAttempt(t *testing.T) {
+	replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		dispatchtest.Refuse(413, reply.TooLarge, "no")(w, r)
+	}))
+	defer replica.Close()
+	client := backend.New(4)
+	defer client.Close()
+	r := request()
+	r.Picture = make([]byte, 8<<20)
+	for range 20 {
+		client.Attempt(t.Context(), replica.URL, r, 5*time.Second)
+		// A data race, where somebody still reads.
+		for i := range r.Picture {
+			r.Picture[i]++
+		}
 	}
 }

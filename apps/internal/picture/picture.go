@@ -110,16 +110,6 @@ func (b *Body) Release() {
 	b.reader.bodies.Put(b)
 }
 
-// Keep releases the body but for a copy of its picture, which nothing else uses.
-// The copy counts against the memory of all until release is called.
-func (b *Body) Keep() (picture []byte, release func()) {
-	picture = bytes.Clone(b.Picture)
-	n, used := int64(len(picture)), &b.reader.used
-	used.Add(n)
-	b.Release()
-	return picture, sync.OnceFunc(func() { used.Add(-n) })
-}
-
 // Picture reads the picture out of a request, in any of the forms. Every error
 // is an *Error; without one the Body has to be released.
 func (r *Reader) Picture(w http.ResponseWriter, request *http.Request) (*Body, error) {

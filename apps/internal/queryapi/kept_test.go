@@ -185,7 +185,7 @@ func TestARequestThatSilencesDispatchersIsADeadLetter(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	door := start(t, server.URL(), settings{name: "door"})
 	a := door.query(t, "Prefer", "respond-async", "X-Request-Id", "poison")
-	if entries, err := silent.Read(t.Context(), 1, time.Second); err != nil || len(entries) != 1 {
+	if entries, err := silent.Read(t.Context(), 1, new([3]int), time.Second); err != nil || len(entries) != 1 {
 		t.Fatalf("read %v, %v", entries, err)
 	}
 	dispatchtest.Eventually(t, 5*time.Second, "two more fall silent", func() bool {

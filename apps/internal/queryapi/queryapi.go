@@ -185,7 +185,7 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 	}
 	defer visit.Leave()
 
-	sent, release, err := a.picture(c, deadline)
+	body, err := a.picture(c, deadline)
 	if err != nil {
 		var bad *picture.Error
 		switch {
@@ -199,15 +199,15 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 		}
 		return fail(c, http.StatusInternalServerError, asked.id, reply.Internal, "the body could not be read")
 	}
-	defer release()
 	request := dispatch.Request{
 		ID: asked.id, Deadline: deadline, Priority: asked.priority, Mode: mode,
-		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: sent,
+		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: body.Picture,
 	}
 	if mode == dispatch.Async {
+		defer body.Release()
 		return a.keep(ctx, c, visit, request, asked)
 	}
-	result, ok := visit.Query(ctx, request)
+	result, ok := visit.Query(ctx, request, body.Release)
 	if !ok {
 		return gone(c)
 	}
@@ -281,10 +281,8 @@ func (a *API) withinRate(c *gin.Context, id string, caller apikeys.Caller) bool 
 	return false
 }
 
-// picture reads the picture, and stops reading at the deadline. The picture counts
-// against the memory of all until release is called; the queue may hold it for
-// longer than its caller waits.
-func (a *API) picture(c *gin.Context, deadline time.Time) (sent []byte, release func(), err error) {
+// picture reads the picture, and stops reading at the deadline.
+func (a *API) picture(c *gin.Context, deadline time.Time) (*picture.Body, error) {
 	control := http.NewResponseController(c.Writer)
 	cut := time.AfterFunc(time.Until(deadline), func() {
 		// Where the connection can't do that, the body's own time limit holds.
@@ -292,15 +290,11 @@ func (a *API) picture(c *gin.Context, deadline time.Time) (sent []byte, release 
 	})
 	body, err := a.reader.Picture(c.Writer, c.Request)
 	late := !cut.Stop()
-	if err != nil {
-		return nil, nil, err
+	if err == nil && late {
+		body.Release()
+		return nil, context.DeadlineExceeded
 	}
-	sent, release = body.Keep()
-	if late {
-		release()
-		return nil, nil, context.DeadlineExceeded
-	}
-	return sent, release, nil
+	return body, err
 }
 
 // result answers with the state of an asynchronous request, after waiting for

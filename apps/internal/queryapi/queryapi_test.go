@@ -408,7 +408,11 @@ func TestASlowModelServerCostsNoMoreThanTheDeadline(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	replica := dispatchtest.StartReplica(t, dispatchtest.Hold(nil, nil))
 	d := start(t, server.URL(), settings{}, replica)
-	inTime(t, d.crowd(t, 10, "Headroom-Timeout", "200ms"), 200*time.Millisecond)
+	first := make(chan answer, 1)
+	go func() { first <- d.query(t, "Headroom-Timeout", "600ms") }()
+	dispatchtest.Eventually(t, 5*time.Second, "one is in flight", func() bool { return replica.InFlight() == 1 })
+	inTime(t, d.crowd(t, 9, "Headroom-Timeout", "200ms"), 200*time.Millisecond)
+	inTime(t, []answer{<-first}, 600*time.Millisecond)
 	queueIsEmpty(t, client)
 	dispatchtest.Eventually(t, 5*time.Second, "the replica is told that nobody waits", func() bool { return replica.InFlight() == 0 })
 	d.expectMetrics(t, map[string]float64{

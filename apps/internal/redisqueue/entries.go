@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -42,28 +44,43 @@ func (q *Queue) Submit(ctx context.Context, r dispatch.Request) (Place, error) {
 	return Place{r.Priority, id}, nil
 }
 
-// Read takes up to n entries from the queue, those of a higher priority first,
-// and waits for the first for at most block. None is no error. Where it has
-// waited, it may be one of each priority.
-func (q *Queue) Read(ctx context.Context, n int, block time.Duration) ([]Entry, error) {
+// Read takes up to n entries from the queue and waits for the first for at most
+// block. None is no error. It looks first where queued says that there are
+// entries, a higher priority before a lower one, and takes those of one priority
+// only; where it finds none it sets queued to 0. When it has to wait it takes up
+// to n of each priority.
+//
+// A script would need no such help, and read twice as slowly: what it returns is
+// copied into Lua and out again.
+func (q *Queue) Read(ctx context.Context, n int, queued *[len(dispatch.Priorities)]int, block time.Duration) ([]Entry, error) {
 	// Without the margin an answer at the last moment would be lost on its
 	// way; the library's own margin of ten seconds is too much here.
 	ctx, cancel := context.WithTimeout(ctx, block+ioTimeout)
 	defer cancel()
-	var found []any
+	for _, p := range dispatch.Priorities {
+		if queued[p] <= 0 {
+			continue
+		}
+		entries, err := q.read(ctx, n, -1, queueKey(p))
+		if err != nil || len(entries) > 0 {
+			return entries, err
+		}
+		queued[p] = 0
+	}
+	return q.read(ctx, n, block, queueKeys...)
+}
+
+// read reads streams; it does not wait where block is negative.
+func (q *Queue) read(ctx context.Context, n int, block time.Duration, keys ...string) ([]Entry, error) {
+	args := &redis.XReadGroupArgs{Group: group, Consumer: q.config.Name, Streams: slices.Clone(keys), Count: int64(n), Block: block}
+	for range keys {
+		args.Streams = append(args.Streams, ">")
+	}
+	var streams []redis.XStream
 	err := q.withGroups(ctx, func() (err error) {
-		found, err = take.Run(ctx, q.work, queueKeys, group, q.config.Name, n).Slice()
+		streams, err = q.work.XReadGroup(ctx, args).Result()
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the queue: %w", err)
-	}
-	if len(found) > 0 {
-		return q.decodeAll(ctx, found), nil
-	}
-	streams, err := q.work.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: group, Consumer: q.config.Name, Streams: append(queueKeys[:len(queueKeys):len(queueKeys)], ">", ">", ">"), Count: 1, Block: block,
-	}).Result()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, nil
@@ -72,12 +89,9 @@ func (q *Queue) Read(ctx context.Context, n int, block time.Duration) ([]Entry, 
 	}
 	var entries []Entry
 	for _, stream := range streams {
+		p := dispatch.Priorities[slices.Index(queueKeys, stream.Stream)]
 		for _, m := range stream.Messages {
-			for _, p := range dispatch.Priorities {
-				if queueKey(p) == stream.Stream {
-					entries = q.decode(ctx, entries, Place{p, m.ID}, 1, func(field string) string { s, _ := m.Values[field].(string); return s })
-				}
-			}
+			entries = q.decode(ctx, entries, Place{p, m.ID}, 1, func(field string) string { s, _ := m.Values[field].(string); return s })
 		}
 	}
 	return entries, nil
@@ -94,11 +108,6 @@ func (q *Queue) Reclaim(ctx context.Context, n int, idle time.Duration) ([]Entry
 	if err != nil {
 		return nil, fmt.Errorf("reclaim entries: %w", err)
 	}
-	return q.decodeAll(ctx, found), nil
-}
-
-// decodeAll reads what the scripts take and reclaim return.
-func (q *Queue) decodeAll(ctx context.Context, found []any) []Entry {
 	entries := make([]Entry, 0, len(found))
 	for _, f := range found {
 		// number of the stream, id, deliveries, fields and values
@@ -123,7 +132,7 @@ func (q *Queue) decodeAll(ctx context.Context, found []any) []Entry {
 			return ""
 		})
 	}
-	return entries
+	return entries, nil
 }
 
 // decode appends an entry; it removes instead what no dispatcher wrote.
@@ -146,7 +155,7 @@ func decodeRequest(text func(field string) string) (dispatch.Request, error) {
 	r := dispatch.Request{
 		ID: text("id"), Deadline: time.UnixMilli(ms), Mode: dispatch.Mode(text("mode")),
 		Waiter: text("waiter"), Ticket: text("ticket"), ResultID: text("result"),
-		ContentType: text("type"), Picture: []byte(text("picture")), TraceParent: text("traceparent"),
+		ContentType: text("type"), Picture: bytesOf(text("picture")), TraceParent: text("traceparent"),
 	}
 	switch {
 	case r.ID == "":
@@ -162,6 +171,10 @@ func decodeRequest(text func(field string) string) (dispatch.Request, error) {
 	}
 	return r, nil
 }
+
+// bytesOf is what text consists of, to be read and not written. A copy of every
+// picture would be a tenth of what its way through the queue costs.
+func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 // queuedAt reads the time in a place: Redis makes it of Unix milliseconds and a
 // number.
@@ -238,9 +251,9 @@ func (q *Queue) FinishRemote(ctx context.Context, e Entry, result dispatch.Resul
 }
 
 // HandBack returns an entry to the queue for any dispatcher to take.
-func (q *Queue) HandBack(ctx context.Context, place Place) error {
-	if err := handBack.Run(ctx, q.work, []string{queueKey(place.Priority)}, group, place.ID).Err(); err != nil {
-		return fmt.Errorf("hand back entry %s: %w", place.ID, err)
+func (q *Queue) HandBack(ctx context.Context, e Entry) error {
+	if err := handBack.Run(ctx, q.work, []string{queueKey(e.Place.Priority), resultPrefix + e.ResultID}, group, e.Place.ID).Err(); err != nil {
+		return fmt.Errorf("hand back entry %s: %w", e.Place.ID, err)
 	}
 	return nil
 }

@@ -33,15 +33,32 @@ func TestAHigherPriorityIsReadFirst(t *testing.T) {
 		if o := observed(t, q); o.Queued != [3]int{2, 2, 2} {
 			t.Errorf("queued %v, want two of each", o.Queued)
 		}
-		if got := ids(read(t, q, 3)); got != "high0 high1 normal0" {
-			t.Errorf("read %s", got)
+		take := func(n int, queued [3]int) (string, [3]int) {
+			entries, err := q.Read(t.Context(), n, &queued, time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if e.Place.Priority != e.Priority || e.Deliveries != 1 {
+					t.Errorf("read %+v", e)
+				}
+			}
+			return ids(entries), queued
 		}
-		got := read(t, q, 9)
-		if ids(got) != "normal1 low0 low1" {
-			t.Errorf("read %s", ids(got))
-		}
-		if e := got[1]; e.Priority != dispatch.Low || e.Place.Priority != dispatch.Low || e.Deliveries != 1 {
-			t.Errorf("low0 is %+v", e)
+		for _, step := range []struct {
+			n            int
+			queued, left [3]int // low, normal, high
+			want         string
+		}{
+			{1, [3]int{2, 2, 2}, [3]int{2, 2, 2}, "high0"},
+			{5, [3]int{2, 2, 1}, [3]int{2, 2, 1}, "high1"},
+			{1, [3]int{2, 2, 1}, [3]int{2, 2, 0}, "normal0"},
+			// What it doesn't know of it finds when there is nothing else.
+			{9, [3]int{}, [3]int{}, "normal1 low0 low1"},
+		} {
+			if got, left := take(step.n, step.queued); got != step.want || left != step.left {
+				t.Errorf("of %v read %q, and left %v; want %q, %v", step.queued, got, left, step.want, step.left)
+			}
 		}
 	})
 }
@@ -66,7 +83,7 @@ func TestWhoWaitsIsWokenByAnEntryOfAnyPriority(t *testing.T) {
 	for _, p := range dispatch.Priorities {
 		got := make(chan []Entry, 1)
 		go func() {
-			entries, err := q.Read(t.Context(), 4, 10*time.Second)
+			entries, err := q.Read(t.Context(), 4, new([3]int), 10*time.Second)
 			if err != nil {
 				t.Error(err)
 			}

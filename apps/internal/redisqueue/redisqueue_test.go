@@ -88,7 +88,7 @@ func submitAs(t *testing.T, q *Queue, r dispatch.Request, fingerprint string) Su
 
 func read(t *testing.T, q *Queue, n int) []Entry {
 	t.Helper()
-	entries, err := q.Read(t.Context(), n, 50*time.Millisecond)
+	entries, err := q.Read(t.Context(), n, new([3]int), 50*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestATraceGoesAlongWithItsEntry(t *testing.T) {
 			if len(got) != 1 || got[0].TraceParent != traceparent {
 				t.Fatalf("%s: read %+v, want %s", mode, got, traceparent)
 			}
-			if err := q.HandBack(t.Context(), got[0].Place); err != nil {
+			if err := q.HandBack(t.Context(), got[0]); err != nil {
 				t.Fatal(err)
 			}
 			if got := read(t, q, 5); len(got) != 1 || got[0].TraceParent != traceparent {
@@ -394,19 +394,20 @@ func TestAnEntryHandedBackIsReadByAnother(t *testing.T) {
 		a, b := open(t, url, "a"), open(t, url, "b")
 		submit(t, a, request("one", dispatch.Async))
 		e := read(t, a, 1)[0]
-		if err := a.HandBack(t.Context(), e.Place); err != nil {
+		if err := a.HandBack(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 		got := read(t, b, 1)
 		if len(got) != 1 || got[0].Request.ID != "one" || string(got[0].Picture) != string(e.Picture) {
 			t.Fatalf("read %+v", got)
 		}
-		if err := a.HandBack(t.Context(), e.Place); err != nil {
+		if err := a.HandBack(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
 		if entries, pending := length(t, client); entries != 1 || pending != 1 {
 			t.Errorf("%d entries, %d pending; want the one that was handed back", entries, pending)
 		}
+		finish(t, b, got[0].Place, "one", 200, "{}")
 	})
 }
 
@@ -459,7 +460,7 @@ func TestAnEmptiedRedisIsSetUpAgain(t *testing.T) {
 		q := open(t, url, "a")
 		for name, use := range map[string]func() error{
 			"observe": func() error { _, err := q.Observe(t.Context()); return err },
-			"read":    func() error { _, err := q.Read(t.Context(), 1, 10*time.Millisecond); return err },
+			"read":    func() error { _, err := q.Read(t.Context(), 1, new([3]int), 10*time.Millisecond); return err },
 			"reclaim": func() error { _, err := q.Reclaim(t.Context(), 1, time.Second); return err },
 		} {
 			if err := client.FlushAll(t.Context()).Err(); err != nil {

@@ -2,34 +2,6 @@ package redisqueue
 
 import "github.com/redis/go-redis/v9"
 
-// take reads entries that no dispatcher has, strictly by priority.
-//
-// KEYS:
-//
-//	1… the queue's streams, from the one that goes first
-//
-// ARGV:
-//
-//	1 consumer group
-//	2 consumer
-//	3 most entries
-//
-// Returns: for each entry the number of its stream in KEYS, its id, 1 for its
-// one delivery, and its fields and values. The error NOGROUP when a group does
-// not exist.
-var take = redis.NewScript(`
-local taken = {}
-for s, key in ipairs(KEYS) do
-  local left = tonumber(ARGV[3]) - #taken
-  if left <= 0 then break end
-  local found = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', left, 'STREAMS', key, '>')
-  if found then
-    for _, entry in ipairs(found[1][2]) do taken[#taken + 1] = {s, entry[1], 1, entry[2]} end
-  end
-end
-return taken
-`)
-
 // reclaim takes entries over from dispatchers that have been silent about them.
 //
 // KEYS:
@@ -128,7 +100,7 @@ end
 local fields = {}
 for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
 local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
-redis.call('HSET', KEYS[2], 'status', '0', 'deadline', ARGV[2], 'fingerprint', ARGV[3])
+redis.call('HSET', KEYS[2], 'status', '0', 'deadline', ARGV[2], 'fingerprint', ARGV[3], 'entry', id)
 redis.call('HDEL', KEYS[2], 'body')
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
 return id
@@ -152,8 +124,8 @@ return id
 //	6 channel to tell on
 //	7 what to tell
 //
-// Returns: 1 when this call stored the result, 0 when the request had one or
-// nobody can ask for it any more.
+// Returns: 1 when this call stored the result, 0 when the request had one, or is
+// that of another entry by now: it failed and was submitted again.
 //
 // XDEL comes first because Redis lets a script that has written go on when
 // its memory is full: the entry makes room for its result. XACK comes last, so
@@ -161,7 +133,8 @@ return id
 var finishAsync = redis.NewScript(`
 local first = 0
 redis.call('XDEL', KEYS[1], ARGV[2])
-if redis.call('HGET', KEYS[2], 'status') == '0' then
+local open = redis.call('HMGET', KEYS[2], 'status', 'entry')
+if open[1] == '0' and open[2] == ARGV[2] then
   redis.call('HSET', KEYS[2], 'status', ARGV[4], 'body', ARGV[5])
   redis.call('PEXPIRE', KEYS[2], ARGV[3])
   redis.call('PUBLISH', ARGV[6], ARGV[7])
@@ -231,6 +204,7 @@ return 1
 // KEYS:
 //
 //	1 the queue (stream)
+//	2 the request's result (hash)
 //
 // ARGV:
 //
@@ -244,7 +218,8 @@ return 1
 var handBack = redis.NewScript(`
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 if #found == 0 then return 0 end
-redis.call('XADD', KEYS[1], '*', unpack(found[1][2]))
+local id = redis.call('XADD', KEYS[1], '*', unpack(found[1][2]))
+if redis.call('HGET', KEYS[2], 'entry') == ARGV[2] then redis.call('HSET', KEYS[2], 'entry', id) end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 return 1
@@ -292,7 +267,8 @@ if #found > 0 then
     left = math.max(1, math.min(left - 1, math.floor(left * tonumber(ARGV[6]) / used)))
     redis.call('XTRIM', KEYS[2], 'MAXLEN', left)
   end
-  if redis.call('HGET', KEYS[3], 'status') == '0' then
+  local open = redis.call('HMGET', KEYS[3], 'status', 'entry')
+  if open[1] == '0' and open[2] == ARGV[2] then
     redis.call('HSET', KEYS[3], 'status', ARGV[8], 'body', ARGV[9])
     redis.call('PEXPIRE', KEYS[3], ARGV[7])
     redis.call('PUBLISH', ARGV[10], ARGV[11])
@@ -325,9 +301,9 @@ var redrive = redis.NewScript(`
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
 local fields = {}
 for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('XADD', KEYS[2], '*', unpack(fields))
+local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[3], 'status', '0', 'deadline', ARGV[3])
+redis.call('HSET', KEYS[3], 'status', '0', 'deadline', ARGV[3], 'entry', id)
 redis.call('HDEL', KEYS[3], 'body')
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
 return 1

@@ -24,6 +24,11 @@ type waiter struct {
 	leave  context.CancelFunc
 	result chan ending
 
+	// counted says that its entry counts as queued, taken that it was taken from
+	// the queue: by this dispatcher it may be before Redis has said that it is
+	// there. The relay's mu guards both.
+	counted, taken bool
+
 	mu    sync.Mutex
 	place redisqueue.Place
 	left  bool
@@ -85,12 +90,33 @@ func (r *Relay) Enter(mode dispatch.Mode, priority dispatch.Priority, deadline t
 // Leave gives the right back, used or not.
 func (v *Visit) Leave() { v.leave() }
 
-// queued counts an entry of this dispatcher until the next look at the queue.
-func (v *Visit) queued(p dispatch.Priority) {
-	v.relay.mu.Lock()
-	v.relay.load.Queued[p]++
-	v.relay.mu.Unlock()
-	v.Leave()
+// queued counts an entry of this dispatcher until the next look at the queue,
+// unless it has been taken out again by now. w is who waits for it, or nil.
+func (v *Visit) queued(place redisqueue.Place, w *waiter) {
+	defer v.Leave()
+	r := v.relay
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, taken := r.inHand[place]; taken || w != nil && w.taken {
+		return
+	}
+	r.load.Queued[place.Priority]++
+	if w != nil {
+		w.counted = true
+	}
+}
+
+// dequeued is the other side of it, for an entry that was taken out.
+func (r *Relay) dequeued(e redisqueue.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if w := r.waiters[e.Ticket]; w != nil && e.Waiter == r.config.Name {
+		w.taken = true
+		if !w.counted {
+			return
+		}
+	}
+	r.load.Queued[e.Priority] = max(0, r.load.Queued[e.Priority]-1)
 }
 
 // Query answers a request, which belongs to the trace in ctx, at its deadline at
@@ -98,13 +124,15 @@ func (v *Visit) queued(p dispatch.Priority) {
 // false: nobody wants the result.
 //
 // A request that finds a free replica and an empty queue goes straight there.
-// Another one is queued.
-func (v *Visit) Query(ctx context.Context, request dispatch.Request) (result dispatch.Result, ok bool) {
+// Another one is queued. release is called, once, as soon as nothing uses the
+// request's picture any more, which may be after the return.
+func (v *Visit) Query(ctx context.Context, request dispatch.Request, release func()) (result dispatch.Result, ok bool) {
 	if place, ok := v.straight(); ok || v.local {
+		defer release()
 		v.Leave()
 		return v.relay.here(ctx, request, place)
 	}
-	return v.through(ctx, request)
+	return v.through(ctx, request, release)
 }
 
 // straight is a place at a replica, where one is free that nobody has waited for
@@ -150,7 +178,7 @@ func (r *Relay) shuttingDown(id string) dispatch.Result {
 }
 
 // through queues a request and waits for its result.
-func (v *Visit) through(ctx context.Context, request dispatch.Request) (result dispatch.Result, ok bool) {
+func (v *Visit) through(ctx context.Context, request dispatch.Request, release func()) (result dispatch.Result, ok bool) {
 	r := v.relay
 	request.Mode, request.Waiter, request.Ticket = dispatch.Sync, r.config.Name, r.ticket()
 	request.TraceParent = tracing.TraceParent(ctx)
@@ -180,11 +208,12 @@ func (v *Visit) through(ctx context.Context, request dispatch.Request) (result d
 		submission, cancel := context.WithDeadline(context.WithoutCancel(ctx), request.Deadline)
 		defer cancel()
 		place, err := r.queue.Submit(submission, request)
+		release()
 		if err != nil {
 			failed <- err
 			return
 		}
-		v.queued(request.Priority)
+		v.queued(place, w)
 		w.mu.Lock()
 		w.place = place
 		left := w.left
@@ -257,7 +286,7 @@ func (v *Visit) Accept(ctx context.Context, request dispatch.Request) (a Accepta
 	case !submitted.Queued:
 		return Accepted, dispatch.Result{}
 	}
-	v.queued(request.Priority)
+	v.queued(submitted.Place, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expiries[submitted.Place] = time.AfterFunc(time.Until(request.Deadline), func() { r.expire(submitted.Place, request) })

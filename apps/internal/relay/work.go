@@ -46,7 +46,11 @@ func (r *Relay) read() {
 				continue
 			}
 		}
-		entries, err := r.queue.Read(r.reading, n, readBlock)
+		r.mu.Lock()
+		queued := r.load.Queued
+		r.mu.Unlock()
+		known := queued
+		entries, err := r.queue.Read(r.reading, n, &queued, readBlock)
 		if err != nil {
 			if r.reading.Err() != nil {
 				return
@@ -56,10 +60,15 @@ func (r *Relay) read() {
 			continue
 		}
 		r.mu.Lock()
-		for _, e := range entries {
-			r.load.Queued[e.Priority] = max(0, r.load.Queued[e.Priority]-1)
+		for p, n := range queued {
+			if known[p] > 0 && n == 0 {
+				r.load.Queued[p] = 0
+			}
 		}
 		r.mu.Unlock()
+		for _, e := range entries {
+			r.dequeued(e)
+		}
 		r.take(entries)
 	}
 }
@@ -119,7 +128,7 @@ func (r *Relay) handle(e redisqueue.Entry, place *fleet.Place) {
 	ending := r.forward(ctx, e.Request, place)
 	switch {
 	case !ending.ok && r.working.Err() != nil && !mine:
-		r.handBack(e.Place)
+		r.handBack(e)
 	case !ending.ok:
 		r.remove(e.Place)
 	case mine:
@@ -362,10 +371,10 @@ func (r *Relay) persist(until time.Time, f func(context.Context) error) error {
 	}
 }
 
-func (r *Relay) handBack(place redisqueue.Place) {
+func (r *Relay) handBack(e redisqueue.Entry) {
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
-	if err := r.queue.HandBack(ctx, place); err != nil {
+	if err := r.queue.HandBack(ctx, e); err != nil {
 		r.log.Warn("entry not handed back; another dispatcher takes it over later", "error", err.Error())
 	}
 }

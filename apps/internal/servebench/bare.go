@@ -38,13 +38,13 @@ func phase(latencies []time.Duration, failed int, took time.Duration) Phase {
 	slices.Sort(latencies)
 	return Phase{
 		Requests: len(latencies), Failed: failed, Seconds: took.Seconds(),
-		P50: quantile(latencies, 0.5).Seconds(), P99: quantile(latencies, 0.99).Seconds(),
+		P50: Quantile(latencies, 0.5).Seconds(), P99: Quantile(latencies, 0.99).Seconds(),
 	}
 }
 
-// quantile is the smallest of the sorted values that at least the share q of
+// Quantile is the smallest of the sorted values that at least the share q of
 // them does not exceed; 0 where there are none.
-func quantile(sorted []time.Duration, q float64) time.Duration {
+func Quantile(sorted []time.Duration, q float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
 	}

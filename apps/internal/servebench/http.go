@@ -34,7 +34,7 @@ type Server struct {
 // StartServer starts the program on cpus, a list as taskset takes it, with its
 // flags, and waits until it is ready.
 func StartServer(ctx context.Context, program, cpus string, flags ...string) (*Server, error) {
-	addresses, err := freeAddresses(2)
+	addresses, err := FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,8 @@ func StartServer(ctx context.Context, program, cpus string, flags ...string) (*S
 	}
 }
 
-func freeAddresses(n int) ([]string, error) {
+// FreeAddresses are addresses on this machine that nobody listens on.
+func FreeAddresses(n int) ([]string, error) {
 	var addresses []string
 	for range n {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -26,8 +26,8 @@ type Figure struct {
 	Details any `json:"details,omitempty"`
 }
 
-// median makes a Figure of rounds.
-func median(unit, what string, rounds []float64, details any) Figure {
+// Median makes a Figure of rounds.
+func Median(unit, what string, rounds []float64, details any) Figure {
 	sorted := slices.Sorted(slices.Values(rounds))
 	n := len(sorted)
 	return Figure{Value: (sorted[(n-1)/2] + sorted[n/2]) / 2, Unit: unit, What: what, Rounds: rounds, Details: details}
@@ -57,7 +57,8 @@ func Save(path string, figures map[string]Figure) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	content.Machine = machine{CPU: cpuModel(), Cores: runtime.NumCPU(), MeasuredAt: time.Now().UTC().Format(time.RFC3339)}
+	cpu, cores := processors()
+	content.Machine = machine{CPU: cpu, Cores: cores, MeasuredAt: time.Now().UTC().Format(time.RFC3339)}
 	for name, figure := range figures {
 		if content.Figures[name], err = json.Marshal(figure); err != nil {
 			return fmt.Errorf("writing %s: %w", name, err)
@@ -72,17 +73,23 @@ func Save(path string, figures map[string]Figure) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-func cpuModel() string {
+// processors is the machine's CPU and its number of cores: runtime.NumCPU knows
+// only those that this program may use.
+func processors() (model string, cores int) {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return ""
+		return "", runtime.NumCPU()
 	}
 	for line := range strings.Lines(string(text)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(name) {
+		case "processor":
+			cores++
+		case "model name":
+			model = strings.TrimSpace(value)
 		}
 	}
-	return ""
+	return model, cores
 }
 
 // Print writes figures as a table, in the order of their names.

@@ -69,7 +69,7 @@ func startup(ctx context.Context, config Config, figures map[string]Figure) erro
 			return err
 		}
 	}
-	figures["modelserver_startup_seconds"] = median("s", "from starting the program to /readyz answering 200: load, warm-up and calibration", rounds, nil)
+	figures["modelserver_startup_seconds"] = Median("s", "from starting the program to /readyz answering 200: load, warm-up and calibration", rounds, nil)
 	return nil
 }
 
@@ -99,7 +99,7 @@ func preprocessing224(ctx context.Context, config Config, figures map[string]Fig
 		for i := range ours {
 			ratios[i] = standard[i] / ours[i]
 		}
-		figures[name] = median("times", "a JPEG to a 224×224 input, against the standard library's decoder and x/image/draw's BiLinear", ratios,
+		figures[name] = Median("times", "a JPEG to a 224×224 input, against the standard library's decoder and x/image/draw's BiLinear", ratios,
 			map[string]any{"ours_s": ours, "standard_s": standard, "bytes": len(picture)})
 	}
 	return nil
@@ -166,11 +166,11 @@ func serving(ctx context.Context, config Config, figures map[string]Figure) erro
 	if err != nil {
 		return err
 	}
-	figures["modelserver_efficiency"] = median("ratio", "requests a second over HTTP at saturation, against a bare loop of the same decoding, preprocessing and network on the same cores", efficiencies, rounds)
-	figures["modelserver_overhead_p99_ms"] = median("ms", "99th percentile over HTTP at half load, evenly spaced, less that of the bare loop, which never pauses", overheads, nil)
-	figures["modelserver_overhead_p99_same_rate_ms"] = median("ms", "the same, less that of the bare loop at the same rate: a core that was idle finds its caches cold, whatever runs on it", sameRate, nil)
-	figures["modelserver_bytes_per_request"] = median("B", "allocated by Go for a request, the HTTP server included", sizes, nil)
-	figures["modelserver_allocations_per_request"] = median("objects", "allocated by Go for a request, the HTTP server included", objects, nil)
+	figures["modelserver_efficiency"] = Median("ratio", "requests a second over HTTP at saturation, against a bare loop of the same decoding, preprocessing and network on the same cores", efficiencies, rounds)
+	figures["modelserver_overhead_p99_ms"] = Median("ms", "99th percentile over HTTP at half load, evenly spaced, less that of the bare loop, which never pauses", overheads, nil)
+	figures["modelserver_overhead_p99_same_rate_ms"] = Median("ms", "the same, less that of the bare loop at the same rate: a core that was idle finds its caches cold, whatever runs on it", sameRate, nil)
+	figures["modelserver_bytes_per_request"] = Median("B", "allocated by Go for a request, the HTTP server included", sizes, nil)
+	figures["modelserver_allocations_per_request"] = Median("objects", "allocated by Go for a request, the HTTP server included", objects, nil)
 	figures["modelserver_resident_bytes"] = Figure{Value: float64(resident), Unit: "B", What: "resident memory after the load, with ONNX Runtime and the bundled model"}
 	return nil
 }

@@ -19,11 +19,11 @@ func TestQuantile(t *testing.T) {
 	}
 	// Of 200, 198 are at most 198: that is 99%.
 	for q, want := range map[float64]time.Duration{0.5: 100, 0.99: 198, 0.991: 199, 1: 200, 0.001: 1} {
-		if got := quantile(values, q); got != want {
+		if got := Quantile(values, q); got != want {
 			t.Errorf("%v: got %d, want %d", q, got, want)
 		}
 	}
-	if got := quantile(nil, 0.5); got != 0 {
+	if got := Quantile(nil, 0.5); got != 0 {
 		t.Errorf("of none: %v", got)
 	}
 }
@@ -55,10 +55,10 @@ func TestRunSaysWhyNothingWasAnswered(t *testing.T) {
 }
 
 func TestMedian(t *testing.T) {
-	if f := median("ms", "", []float64{3, 1, 2}, nil); f.Value != 2 {
+	if f := Median("ms", "", []float64{3, 1, 2}, nil); f.Value != 2 {
 		t.Errorf("of three: %v", f.Value)
 	}
-	if f := median("ms", "", []float64{4, 1, 2, 3}, nil); f.Value != 2.5 {
+	if f := Median("ms", "", []float64{4, 1, 2, 3}, nil); f.Value != 2.5 {
 		t.Errorf("of four: %v", f.Value)
 	}
 }
