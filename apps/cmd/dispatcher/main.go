@@ -265,7 +265,7 @@ func dispatchRequests(o options, p parts, log *slog.Logger) error {
 	client := backend.New(max(idleConnections, o.bounds().Most))
 	defer client.Close()
 	engine := relay.New(relay.Config{
-		Name: p.name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter, MaxLife: max(o.AsyncTimeout, queryapi.MaxTimeout),
+		Name: p.name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter,
 		MaxDeliveries: o.MaxDeliveries, AttemptTimeout: o.AttemptTimeout, Direct: o.Direct, Tracing: p.traces,
 	}, p.queue, p.replicas, client, log)
 	api := queryapi.New(queryapi.Config{

@@ -173,7 +173,7 @@ func judge(url, id string, status int, body []byte) Answer {
 	f.ID = id
 	switch {
 	case status >= 400 && status < 500:
-		return Answer{Result: encode(status, f)}
+		return Answer{Result: encode(status, f), Outcome: dispatch.Rejected}
 	case status == http.StatusServiceUnavailable && f.Error.Code == reply.Overloaded:
 		return Answer{Result: encode(status, f), Outcome: dispatch.Busy, Cause: fmt.Errorf("%s answered 503: %s", url, f.Error.Message)}
 	case status == http.StatusServiceUnavailable:

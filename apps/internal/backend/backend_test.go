@@ -39,8 +39,8 @@ func TestAttemptJudgesAnswers(t *testing.T) {
 	}{
 		"a prediction":                     {dispatchtest.Predict, 200, "", dispatch.Answered},
 		"a prediction without an id":       {text(200, prediction), 200, "", dispatch.Answered},
-		"a bad picture is the caller's":    {dispatchtest.Refuse(400, reply.BadImage, "no"), 400, reply.BadImage, dispatch.Answered},
-		"too large is the caller's":        {dispatchtest.Refuse(413, reply.TooLarge, "no"), 413, reply.TooLarge, dispatch.Answered},
+		"a bad picture is the caller's":    {dispatchtest.Refuse(400, reply.BadImage, "no"), 400, reply.BadImage, dispatch.Rejected},
+		"too large is the caller's":        {dispatchtest.Refuse(413, reply.TooLarge, "no"), 413, reply.TooLarge, dispatch.Rejected},
 		"busy: another may be able":        {dispatchtest.Refuse(503, reply.Overloaded, "no"), 503, reply.Overloaded, dispatch.Busy},
 		"too late":                         {dispatchtest.Refuse(504, reply.DeadlineExceeded, "no"), 504, reply.DeadlineExceeded, dispatch.Busy},
 		"starting: another may be able":    {dispatchtest.Refuse(503, reply.NotReady, "no"), 503, reply.NotReady, dispatch.Unreachable},

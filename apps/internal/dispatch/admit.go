@@ -50,7 +50,7 @@ func (l Load) Wait(p Priority) time.Duration {
 
 // Limits bound the queue.
 type Limits struct {
-	// MaxQueue is the most entries that may wait; at least 1.
+	// MaxQueue is the most entries that may wait before another one; at least 1.
 	MaxQueue int
 	// MaxAge is how old knowledge of the queue may be before the queue counts
 	// as out of reach.
@@ -72,14 +72,14 @@ const (
 )
 
 // Admit decides at the door: a request is let in while the queue can be
-// reached, has room, counting those that are on their way into it, and is short
-// enough for the request's deadline. What a refused request would have cost is
+// reached, is not full of what goes before it, counting those that are on their
+// way into it, and is short enough for the request's deadline. What a refused request would have cost is
 // there for those that can still be answered.
 func Admit(load Load, limits Limits, p Priority, deadline, now time.Time) Admission {
 	switch wait := load.Wait(p); {
 	case !Reachable(load, limits, now):
 		return NoQueue
-	case load.Waiting(Low) >= limits.MaxQueue:
+	case load.Waiting(p) >= limits.MaxQueue:
 		return Overloaded
 	case wait > 0 && now.Add(wait+load.Service.Recent(now).Likely()).After(deadline):
 		return Late

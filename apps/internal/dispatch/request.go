@@ -68,6 +68,8 @@ type Request struct {
 	Ticket string
 	// ResultID is where an Async request's result is kept.
 	ResultID string
+	// Fingerprint tells an Async request's picture from others.
+	Fingerprint string
 	// ContentType is what the caller said of the picture; may be empty.
 	ContentType string
 	// Picture is the picture as it was sent.

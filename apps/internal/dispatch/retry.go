@@ -6,9 +6,11 @@ import "time"
 type Outcome int
 
 const (
-	// Answered attempts have an answer that is the caller's: a prediction, or
-	// what was wrong with the request.
+	// Answered attempts have a prediction.
 	Answered Outcome = iota
+	// Rejected attempts were answered that the request is wrong. They say that
+	// the replica is there, and nothing of how long its work takes.
+	Rejected
 	// Busy replicas refused to take more, or could not in time.
 	Busy
 	// Unreachable replicas never saw the request.
@@ -23,11 +25,14 @@ const (
 	Abandoned
 )
 
+// Final says that an attempt's answer is the caller's.
+func (o Outcome) Final() bool { return o == Answered || o == Rejected }
+
 // Outcomes are all outcomes.
-var Outcomes = [...]Outcome{Answered, Busy, Unreachable, Broken, Erred, Slow, Abandoned}
+var Outcomes = [...]Outcome{Answered, Rejected, Busy, Unreachable, Broken, Erred, Slow, Abandoned}
 
 var outcomeNames = [...]string{
-	Answered: "answered", Busy: "busy", Unreachable: "unreachable", Broken: "broken", Erred: "erred", Slow: "slow", Abandoned: "abandoned",
+	Answered: "answered", Rejected: "rejected", Busy: "busy", Unreachable: "unreachable", Broken: "broken", Erred: "erred", Slow: "slow", Abandoned: "abandoned",
 }
 
 func (o Outcome) String() string { return outcomeNames[o] }
@@ -75,7 +80,7 @@ const (
 // may have ruined counts against it.
 func Retry(r Request, last Outcome, tries Tries, others int, service Estimate, now time.Time) Next {
 	switch {
-	case last == Answered, last == Abandoned, Expired(r, now):
+	case last.Final(), last == Abandoned, Expired(r, now):
 		return GiveUp
 	case r.Mode == Async && tries.Ruined >= maxRuined:
 		return GiveUp
@@ -89,18 +94,38 @@ func Retry(r Request, last Outcome, tries Tries, others int, service Estimate, n
 	return GiveUp
 }
 
-// Patience is how long an attempt may take that is about to be made after tries.
-// A Sync request's first one leaves half of the time to another replica, one of
-// others, unless that would cut off what is likely an answer: a replica that
-// hangs must not cost its callers everything. most bounds it.
-func Patience(r Request, tries Tries, others int, service Estimate, most time.Duration, now time.Time) time.Duration {
-	left := min(r.Deadline.Sub(now), most)
-	if r.Mode == Sync && tries.Made == 0 && others > 0 && service.Mean > 0 {
-		if cut := max(left/2, 4*service.Likely()); cut < left {
-			return cut
+// HedgeAfter is how long a Sync request's attempt may be without an answer before
+// another one is made beside it, at another replica: one that hangs must not cost
+// its callers everything. It is half of the time left, or earlier, when replicas
+// would seldom have taken as long (Dean and Barroso, The Tail at Scale, 2013). The
+// first answer counts, so one that is only slow has lost nothing.
+func HedgeAfter(r Request, service Estimate, now time.Time) time.Duration {
+	half := r.Deadline.Sub(now) / 2
+	if long := hedgeFactor * service.Likely(); long > 0 {
+		return min(half, long)
+	}
+	return half
+}
+
+// hedgeFactor is how many times what an attempt seldom exceeds it may take.
+const hedgeFactor = 4
+
+const (
+	backoffFirst = 25 * time.Millisecond
+	backoffMost  = time.Second
+)
+
+// Backoff is how long an Async request waits after the last of tries: it has the
+// time, and replicas that are busy, or gone, have no use for it at once. It doubles
+// with each, up to a second.
+func Backoff(tries Tries) time.Duration {
+	d := backoffFirst
+	for range tries.Made - 1 {
+		if d *= 2; d >= backoffMost {
+			return backoffMost
 		}
 	}
-	return left
+	return d
 }
 
 // Budget bounds retries to a share of the requests: when everything fails,

@@ -16,6 +16,7 @@ func TestRetry(t *testing.T) {
 		others   int
 		want     Next
 	}{
+		"a rejection is final":                     {Async, soon, Rejected, Tries{1, 0}, 2, GiveUp},
 		"an answer is final":                       {Async, soon, Answered, Tries{1, 0}, 2, GiveUp},
 		"what was ended here is final":             {Async, soon, Abandoned, Tries{1, 0}, 2, GiveUp},
 		"sync: on another":                         {Sync, soon, Broken, Tries{1, 1}, 2, Elsewhere},
@@ -47,39 +48,37 @@ func TestTriesCountWhatMayHaveHarmedAReplica(t *testing.T) {
 	for _, o := range Outcomes {
 		tries = tries.Count(o)
 	}
-	if want := (Tries{Made: 7, Ruined: 3}); tries != want {
+	if want := (Tries{Made: 8, Ruined: 3}); tries != want {
 		t.Errorf("%+v, want %+v", tries, want)
 	}
 }
 
-func TestPatience(t *testing.T) {
-	service := Estimate{Mean: 20 * time.Millisecond, Deviation: 5 * time.Millisecond, At: now} // seldom over 30 ms
-	slow := Estimate{Mean: 100 * time.Millisecond, Deviation: 10 * time.Millisecond, At: now}  // seldom over 120 ms
-	const left = 500 * time.Millisecond
+func TestHedgeAfter(t *testing.T) {
+	const ms = time.Millisecond
 	for name, test := range map[string]struct {
-		mode    Mode
-		tries   Tries
-		others  int
 		service Estimate
 		want    time.Duration
 	}{
-		"the first attempt leaves half of the time to another": {Sync, Tries{}, 1, service, 250 * time.Millisecond},
-		"but never cuts off what is likely an answer":          {Sync, Tries{}, 1, slow, 480 * time.Millisecond},
-		"the second one has all that is left":                  {Sync, Tries{Made: 1}, 1, service, left},
-		"so has the first where there is no other":             {Sync, Tries{}, 0, service, left},
-		"and where nothing is known of how long it takes":      {Sync, Tries{}, 1, Estimate{}, left},
-		"an asynchronous one has no caller who waits":          {Async, Tries{}, 1, service, left},
-		"who is slow enough to take it all is given all of it": {Sync, Tries{}, 1, Estimate{Mean: left}, left},
+		"half of the time is left to another":     {Estimate{Mean: 100 * ms, Deviation: 10 * ms}, 250 * ms},
+		"more where replicas seldom take so long": {Estimate{Mean: 20 * ms, Deviation: 5 * ms}, 120 * ms},
+		"half where nothing is known of how long": {Estimate{}, 250 * ms},
+		"and where everything takes long anyway":  {Estimate{Mean: time.Hour}, 250 * ms},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Request{Mode: test.mode, Deadline: now.Add(left)}
-			if got := Patience(r, test.tries, test.others, test.service, time.Minute, now); got != test.want {
-				t.Errorf("Patience = %v, want %v", got, test.want)
-			}
-			if got := Patience(r, test.tries, test.others, test.service, 40*time.Millisecond, now); got > 40*time.Millisecond {
-				t.Errorf("Patience = %v, beyond the most", got)
+			if got := HedgeAfter(Request{Deadline: now.Add(500 * ms)}, test.service, now); got != test.want {
+				t.Errorf("HedgeAfter = %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for made, want := range map[int]time.Duration{
+		1: 25 * time.Millisecond, 2: 50 * time.Millisecond, 6: 800 * time.Millisecond, 7: time.Second, 1 << 30: time.Second,
+	} {
+		if got := Backoff(Tries{Made: made}); got != want {
+			t.Errorf("Backoff after %d = %v, want %v", made, got, want)
+		}
 	}
 }
 
@@ -112,33 +111,36 @@ func TestEject(t *testing.T) {
 	for name, test := range map[string]struct {
 		outcome        Outcome
 		failures       int
+		little         bool
 		ready, avoided int
 		want           time.Duration
 	}{
-		"an answer":                              {Answered, 0, 4, 0, 0},
-		"what was ended here":                    {Abandoned, 9, 4, 0, 0},
-		"a broken connection, at once":           {Broken, 1, 1, 0, 250 * time.Millisecond},
-		"out of reach, and the time doubles":     {Unreachable, 3, 4, 3, time.Second},
-		"up to a limit":                          {Unreachable, 1 << 30, 4, 3, 4 * time.Second},
-		"one failure may be the request's fault": {Erred, 2, 4, 0, 0},
-		"three are its own":                      {Erred, 3, 4, 0, 250 * time.Millisecond},
-		"and the time doubles from there":        {Erred, 5, 4, 0, time.Second},
-		"one slow answer is one slow answer":     {Slow, 1, 4, 0, 0},
-		"two are an outlier":                     {Slow, 2, 4, 1, 250 * time.Millisecond},
-		"but not where half is left alone":       {Slow, 2, 4, 2, 0},
-		"nor where it is the only one":           {Slow, 9, 1, 0, 0},
-		"failures: not where half is left alone": {Erred, 3, 4, 2, 0},
-		"a busy one has a pause of one request":  {Busy, 0, 1, 0, 30 * time.Millisecond},
+		"an answer":                                 {Answered, 0, false, 4, 0, 0},
+		"what was ended here":                       {Abandoned, 9, false, 4, 0, 0},
+		"a broken connection, at once":              {Broken, 1, false, 1, 0, 250 * time.Millisecond},
+		"out of reach, and the time doubles":        {Unreachable, 3, false, 4, 3, time.Second},
+		"up to a limit":                             {Unreachable, 1 << 30, false, 4, 3, 4 * time.Second},
+		"one failure may be the request's fault":    {Erred, 2, false, 4, 0, 0},
+		"three are its own":                         {Erred, 3, false, 4, 0, 250 * time.Millisecond},
+		"and the time doubles from there":           {Erred, 5, false, 4, 0, time.Second},
+		"one slow answer is one slow answer":        {Slow, 1, false, 4, 0, 0},
+		"two are an outlier":                        {Slow, 2, false, 4, 1, 250 * time.Millisecond},
+		"three are not where there was little time": {Slow, 3, true, 4, 0, 0},
+		"four are then too":                         {Slow, 4, true, 4, 0, 250 * time.Millisecond},
+		"but not where half is left alone":          {Slow, 2, false, 4, 2, 0},
+		"nor where it is the only one":              {Slow, 9, false, 1, 0, 0},
+		"failures: not where half is left alone":    {Erred, 3, false, 4, 2, 0},
+		"a busy one has a pause of one request":     {Busy, 0, false, 1, 0, 30 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Replica{Failures: test.failures, Latency: Estimate{Mean: 30 * time.Millisecond}}
-			if got := Eject(r, test.outcome, test.ready, test.avoided); got != test.want {
+			if got := Eject(r, test.outcome, test.little, test.ready, test.avoided); got != test.want {
 				t.Errorf("Eject = %v, want %v", got, test.want)
 			}
 		})
 	}
 	for latency, want := range map[time.Duration]time.Duration{0: 5 * time.Millisecond, time.Second: 100 * time.Millisecond} {
-		if got := Eject(Replica{Latency: Estimate{Mean: latency}}, Busy, 1, 0); got != want {
+		if got := Eject(Replica{Latency: Estimate{Mean: latency}}, Busy, false, 1, 0); got != want {
 			t.Errorf("a busy replica with latency %v is spared for %v, want %v", latency, got, want)
 		}
 	}

@@ -25,7 +25,11 @@ func ParseURLs(texts []string) ([]string, error) {
 	var urls []string
 	for _, text := range texts {
 		u, err := url.Parse(text)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		if err == nil && u.User != nil {
+			// Not quoted: it may be a password.
+			return nil, errors.New("there is one with a user; allowed: a base URL such as http://127.0.0.1:6001")
+		}
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 			return nil, fmt.Errorf("%q is not a base URL such as http://127.0.0.1:6001", text)
 		}
 		base := strings.TrimSuffix(u.String(), "/")

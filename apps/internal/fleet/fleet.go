@@ -175,15 +175,15 @@ type Place struct {
 	inFlight int // at the replica, this one included, when it was given
 }
 
-// TryAcquire gives a place at any replica, where one is free that nobody waits
-// for.
-func (f *Fleet) TryAcquire() (*Place, bool) {
+// TryAcquire gives a place at any replica but the one at exclude, which may be
+// empty, where one is free that nobody waits for.
+func (f *Fleet) TryAcquire(exclude string) (*Place, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.queue) > 0 {
 		return nil, false
 	}
-	return f.take("", time.Now())
+	return f.take(exclude, time.Now())
 }
 
 // Acquire waits for a place for request, at any replica but the one at exclude,
@@ -291,40 +291,46 @@ func (p *Place) Release(o dispatch.Outcome, took time.Duration) (avoided time.Du
 // learn takes an attempt into account. The caller holds mu.
 func (f *Fleet) learn(r *dispatch.Replica, p *Place, o dispatch.Outcome, took time.Duration) (avoided time.Duration) {
 	now := time.Now()
-	if o == dispatch.Slow && took < 2*f.service.Likely() {
-		// It was given too little time to be told anything by it.
-		return 0
-	}
+	little := o == dispatch.Slow && dispatch.Little(took, f.service)
 	switch o {
 	case dispatch.Answered:
 		r.Failures, r.AvoidUntil = 0, time.Time{}
 		r.Concurrency = r.Concurrency.Answered(took, p.inFlight, f.bounds)
-	case dispatch.Busy:
-		r.Concurrency = r.Concurrency.Refused()
-	case dispatch.Unreachable, dispatch.Broken, dispatch.Erred, dispatch.Slow:
-		r.Failures++
-		r.Concurrency = dispatch.Eased()
-	case dispatch.Abandoned:
-		return 0
-	}
-	if o == dispatch.Answered || o == dispatch.Slow {
 		r.Latency = r.Latency.Observe(took, now)
-	}
-	if o == dispatch.Answered {
 		f.service = f.service.Observe(took, now)
 		return 0
+	case dispatch.Rejected:
+		r.Failures, r.AvoidUntil = 0, time.Time{}
+		return 0
+	case dispatch.Abandoned:
+		return 0
+	case dispatch.Busy:
+		r.Concurrency = r.Concurrency.Refused()
+	case dispatch.Slow:
+		r.Failures++
+		if !little && f.service.Mean > 0 {
+			r.Latency = r.Latency.Observe(took, now)
+		}
+	case dispatch.Unreachable, dispatch.Broken, dispatch.Erred:
+		r.Failures++
 	}
 	ready, avoid := 0, 0
 	for _, other := range f.replicas {
 		if other.State == dispatch.Ready {
 			ready++
-			if now.Before(other.AvoidUntil) {
+			if other.Failures > 0 && now.Before(other.AvoidUntil) {
 				avoid++
 			}
 		}
 	}
-	if avoided = dispatch.Eject(*r, o, ready, avoid); avoided > 0 {
-		r.AvoidUntil = now.Add(avoided)
+	if avoided = dispatch.Eject(*r, o, little || f.service.Mean == 0, ready, avoid); avoided == 0 {
+		return 0
+	}
+	if o != dispatch.Busy {
+		r.Concurrency = dispatch.Eased()
+	}
+	if until := now.Add(avoided); until.After(r.AvoidUntil) {
+		r.AvoidUntil = until
 	}
 	return avoided
 }

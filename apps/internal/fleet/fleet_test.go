@@ -41,14 +41,14 @@ func TestPlacesGoToTheReplicaWithTheLeastInFlight(t *testing.T) {
 	}
 	acquire(t, f, "")
 	acquire(t, f, "")
-	if place, ok := f.TryAcquire(); ok {
+	if place, ok := f.TryAcquire(""); ok {
 		t.Errorf("a fifth of four places, at %s", place.URL)
 	}
 	if f.InFlight() != 4 {
 		t.Errorf("in flight %d, want 4", f.InFlight())
 	}
 	second.Release(dispatch.Answered, time.Millisecond)
-	if place, ok := f.TryAcquire(); !ok || place.URL != second.URL {
+	if place, ok := f.TryAcquire(""); !ok || place.URL != second.URL {
 		t.Errorf("the place that was given back was not given away")
 	}
 }
@@ -146,7 +146,7 @@ func TestAFailedReplicaIsLeftAlone(t *testing.T) {
 		}
 		f.Set([]Endpoint{{URL: "a", State: dispatch.Starting}})
 		f.Set(ready("a"))
-		if _, ok := f.TryAcquire(); !ok {
+		if _, ok := f.TryAcquire(""); !ok {
 			t.Error("a replica that became ready again is still avoided")
 		}
 	})
@@ -196,7 +196,7 @@ func TestAReplicaThatIsGoneFinishesWhatItHas(t *testing.T) {
 		t.Errorf("in flight %d, want 2", f.InFlight())
 	}
 	f.Set(ready("a"))
-	if _, ok := f.TryAcquire(); ok {
+	if _, ok := f.TryAcquire(""); ok {
 		t.Error("a came back with its request in flight and got a second one")
 	}
 	places["a"].Release(dispatch.Answered, time.Millisecond)
@@ -204,7 +204,7 @@ func TestAReplicaThatIsGoneFinishesWhatItHas(t *testing.T) {
 	if f.InFlight() != 0 {
 		t.Errorf("in flight %d, want 0", f.InFlight())
 	}
-	if place, ok := f.TryAcquire(); !ok || place.URL != "a" {
+	if place, ok := f.TryAcquire(""); !ok || place.URL != "a" {
 		t.Error("a has no place")
 	}
 }
@@ -234,7 +234,7 @@ func TestTheMostUrgentOfThoseWhoWaitGetsTheNextPlace(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if place, ok := f.TryAcquire(); ok {
+		if place, ok := f.TryAcquire(""); ok {
 			t.Errorf("a place at %s without waiting", place.URL)
 		}
 		held.Release(dispatch.Answered, time.Millisecond)
@@ -312,23 +312,63 @@ func TestABusyReplicaIsSparedForAMomentAndSentLess(t *testing.T) {
 }
 
 func TestAReplicaThatHangsIsAnOutlier(t *testing.T) {
-	f := New(fixed(8))
-	f.Set(ready("a", "b"))
-	acquire(t, f, "b").Release(dispatch.Answered, 10*time.Millisecond)
-	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 5*time.Millisecond); avoided != 0 || f.Replicas()[0].Failures != 0 {
-		t.Errorf("avoided for %v: it was given less time than replicas take", avoided)
+	for name, test := range map[string]struct {
+		took  time.Duration
+		slows int // after so many in a row it is left alone
+	}{
+		"after twice as long as replicas seldom take":          {250 * time.Millisecond, 2},
+		"also where that is more than anybody is given, later": {15 * time.Millisecond, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := New(fixed(8))
+			f.Set(ready("a", "b"))
+			acquire(t, f, "b").Release(dispatch.Answered, 10*time.Millisecond) // seldom over 20 ms
+			for i := 1; i <= test.slows; i++ {
+				avoided := acquire(t, f, "b").Release(dispatch.Slow, test.took)
+				if (avoided > 0) != (i == test.slows) {
+					t.Errorf("avoided for %v after %d slow answers", avoided, i)
+				}
+			}
+			for range 3 {
+				if place := acquire(t, f, ""); place.URL != "b" {
+					t.Errorf("a place at %s", place.URL)
+				}
+			}
+		})
 	}
-	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 250*time.Millisecond); avoided != 0 {
-		t.Errorf("avoided for %v after one slow answer", avoided)
-	}
-	if avoided := acquire(t, f, "b").Release(dispatch.Slow, 250*time.Millisecond); avoided != 250*time.Millisecond {
-		t.Errorf("avoided for %v after two", avoided)
-	}
-	for range 3 {
-		if place := acquire(t, f, ""); place.URL != "b" {
-			t.Errorf("a place at %s", place.URL)
+}
+
+func TestOneFailureCostsAReplicaNothing(t *testing.T) {
+	f := New(fixed(4))
+	f.Set(ready("a"))
+	acquire(t, f, "").Release(dispatch.Answered, 10*time.Millisecond)
+	for _, o := range []dispatch.Outcome{dispatch.Erred, dispatch.Slow, dispatch.Rejected} {
+		acquire(t, f, "").Release(o, time.Second)
+		if n, _ := f.Free(t.Context()); n != 4 {
+			t.Errorf("free %d after one that %v", n, o)
 		}
+		acquire(t, f, "").Release(dispatch.Answered, 10*time.Millisecond)
 	}
+	if service := f.Service(); service.Mean != 10*time.Millisecond {
+		t.Errorf("service %v: only answers tell how long the work takes", service)
+	}
+}
+
+func TestBeingBusyEndsNoOtherPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(fixed(2))
+		f.Set(ready("a"))
+		first, second := acquire(t, f, ""), acquire(t, f, "")
+		first.Release(dispatch.Broken, time.Millisecond)
+		second.Release(dispatch.Busy, time.Millisecond)
+		begin := time.Now()
+		if _, err := f.Free(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took != 250*time.Millisecond {
+			t.Errorf("back after %v, want 250ms", took)
+		}
+	})
 }
 
 func TestTheFleetTellsHowFastItIs(t *testing.T) {

@@ -113,11 +113,17 @@ func (b *Body) Release() {
 // Picture reads the picture out of a request, in any of the forms. Every error
 // is an *Error; without one the Body has to be released.
 func (r *Reader) Picture(w http.ResponseWriter, request *http.Request) (*Body, error) {
+	return r.PictureBy(w, request, time.Now().Add(r.limits.Time))
+}
+
+// PictureBy is Picture, and gives up at by if that is earlier than the time limit
+// of a body.
+func (r *Reader) PictureBy(w http.ResponseWriter, request *http.Request, by time.Time) (*Body, error) {
 	mediaType, params, err := contentType(request)
 	if err != nil {
 		return nil, err
 	}
-	return r.read(w, request, func(b *Body) (err error) {
+	return r.read(w, request, by, func(b *Body) (err error) {
 		switch mediaType {
 		case "multipart/form-data":
 			err = b.fromForm(request.Body, params["boundary"])
@@ -136,10 +142,10 @@ func (r *Reader) Picture(w http.ResponseWriter, request *http.Request) (*Body, e
 // Raw reads a body as it is. Every error is an *Error; without one the Body has
 // to be released.
 func (r *Reader) Raw(w http.ResponseWriter, request *http.Request) (*Body, error) {
-	return r.read(w, request, func(b *Body) error { return b.readAll(request.Body, request.ContentLength) })
+	return r.read(w, request, time.Now().Add(r.limits.Time), func(b *Body) error { return b.readAll(request.Body, request.ContentLength) })
 }
 
-func (r *Reader) read(w http.ResponseWriter, request *http.Request, into func(*Body) error) (*Body, error) {
+func (r *Reader) read(w http.ResponseWriter, request *http.Request, by time.Time, into func(*Body) error) (*Body, error) {
 	if request.ContentLength > r.limits.Body {
 		return nil, r.tooLarge()
 	}
@@ -147,7 +153,10 @@ func (r *Reader) read(w http.ResponseWriter, request *http.Request, into func(*B
 		return nil, unsupported("Content-Encoding %q is not supported; send the body as it is", encoding)
 	}
 	control := http.NewResponseController(w)
-	bounded := control.SetReadDeadline(time.Now().Add(r.limits.Time)) == nil
+	if limit := time.Now().Add(r.limits.Time); limit.Before(by) {
+		by = limit
+	}
+	bounded := control.SetReadDeadline(by) == nil
 	request.Body = http.MaxBytesReader(w, request.Body, r.limits.Body)
 	b, err := r.body()
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -241,5 +242,50 @@ func TestAResultIsOnlyForWhoseKeyAskedForIt(t *testing.T) {
 		if a := d.do(t, newRequest(t, http.MethodGet, d.URL+path, nil)); a.status != http.StatusOK {
 			t.Errorf("%s answered %d", path, a.status)
 		}
+	}
+}
+
+func TestEveryIDHasAResult(t *testing.T) {
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{}, dispatchtest.StartReplica(t, nil))
+	for _, id := range []string{"a/b c?%41", "a+b/c", "a,b+c", "1+1=2;x", "+/==", "%", "#x", "a%2Fb", "..a", "~"} {
+		a := d.query(t, "Prefer", "respond-async", "X-Request-Id", id)
+		got := d.do(t, newRequest(t, http.MethodGet, d.URL+a.header.Get("Location")+"?wait=10s", nil))
+		if got.status != http.StatusOK || got.id() != id {
+			t.Errorf("%q at %s: %d %s", id, a.header.Get("Location"), got.status, got.body)
+		}
+	}
+}
+
+func TestAFrozenRedisHoldsNobodyWhoMayRepeat(t *testing.T) {
+	server := dispatchtest.StartRedis(t)
+	gate := make(chan struct{})
+	defer close(gate)
+	replica := dispatchtest.StartReplica(t, dispatchtest.Hold(gate, dispatchtest.Predict))
+	d := start(t, server.URL(), settings{}, replica)
+	accepted := make(chan answer, 1)
+	go func() { accepted <- d.query(t, "Idempotency-Key", "accepted", "Headroom-Timeout", "700ms") }()
+	dispatchtest.Eventually(t, 5*time.Second, "one is in flight", func() bool { return replica.InFlight() == 1 })
+	server.Freeze()
+	defer server.Thaw()
+	inTime(t, []answer{d.query(t, "Idempotency-Key", "k", "Headroom-Timeout", "200ms")}, 200*time.Millisecond)
+	inTime(t, []answer{<-accepted}, 700*time.Millisecond)
+}
+
+func TestWhatIsAcceptedIsNotKeptInMemory(t *testing.T) {
+	server := dispatchtest.StartRedis(t)
+	d := start(t, server.URL(), settings{maxBody: 4 << 20, maxQueue: 1000})
+	memory := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := memory()
+	for range 40 {
+		a := d.do(t, newRequest(t, http.MethodPost, d.URL+"/query", make([]byte, 2<<20), "Prefer", "respond-async"))
+		expect(t, a, http.StatusAccepted, "")
+	}
+	if grown := memory() - before; grown > 20<<20 {
+		t.Errorf("40 pictures of 2 MiB in Redis take %d MiB here", grown>>20)
 	}
 }

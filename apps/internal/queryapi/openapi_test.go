@@ -117,6 +117,8 @@ func (w *saidBody) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+func (w *saidBody) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
+
 // Unwrap lets http.ResponseController through.
 func (w *saidBody) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

@@ -96,7 +96,7 @@ func (a *API) Handler() http.Handler {
 	engine := reply.NewEngine(a.log)
 	// An id may hold any printable character, a slash too.
 	engine.UseRawPath = true
-	engine.UnescapePathValues = true
+	engine.UnescapePathValues = false // gin would read a plus as a space
 	engine.POST("/query", a.query)
 	engine.GET("/result/:id", a.result)
 	engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, reply.ContentType, openAPI) })
@@ -179,13 +179,10 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 	}
 
 	// Refused before the picture is read: that is what makes it cheap.
-	visit, admission := a.relay.Enter(mode, asked.priority, deadline)
-	if admission != dispatch.Admitted {
+	if admission := a.relay.Check(mode, asked.priority, deadline); admission != dispatch.Admitted {
 		return write(c, a.relay.Refusal(asked.id, admission))
 	}
-	defer visit.Leave()
-
-	body, err := a.picture(c, deadline)
+	body, err := a.reader.PictureBy(c.Writer, c.Request, deadline)
 	if err != nil {
 		var bad *picture.Error
 		switch {
@@ -199,6 +196,13 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 		}
 		return fail(c, http.StatusInternalServerError, asked.id, reply.Internal, "the body could not be read")
 	}
+	// Only now: somebody who sends slowly is in nobody's way.
+	visit, admission := a.relay.Enter(mode, asked.priority, deadline)
+	if admission != dispatch.Admitted {
+		body.Release()
+		return write(c, a.relay.Refusal(asked.id, admission))
+	}
+	defer visit.Leave()
 	request := dispatch.Request{
 		ID: asked.id, Deadline: deadline, Priority: asked.priority, Mode: mode,
 		ResultID: kept(caller.Name, asked.resultID), ContentType: pictureType(c.Request.Header), Picture: body.Picture,
@@ -281,29 +285,21 @@ func (a *API) withinRate(c *gin.Context, id string, caller apikeys.Caller) bool 
 	return false
 }
 
-// picture reads the picture, and stops reading at the deadline.
-func (a *API) picture(c *gin.Context, deadline time.Time) (*picture.Body, error) {
-	control := http.NewResponseController(c.Writer)
-	cut := time.AfterFunc(time.Until(deadline), func() {
-		// Where the connection can't do that, the body's own time limit holds.
-		_ = control.SetReadDeadline(time.Unix(1, 0))
-	})
-	body, err := a.reader.Picture(c.Writer, c.Request)
-	late := !cut.Stop()
-	if err == nil && late {
-		body.Release()
-		return nil, context.DeadlineExceeded
-	}
-	return body, err
-}
-
 // result answers with the state of an asynchronous request, after waiting for
 // its result as long as the caller asks.
 func (a *API) result(c *gin.Context) {
-	id := c.Param("id")
 	caller, ok := a.identify(c, "")
 	if !ok {
 		return
+	}
+	id := c.Param("id")
+	if c.Request.URL.RawPath != "" {
+		// The path's own form, which gin has taken the id from.
+		var err error
+		if id, err = url.PathUnescape(id); err != nil {
+			reply.Fail(c, http.StatusBadRequest, "", reply.BadRequest, "the id is not well escaped")
+			return
+		}
 	}
 	wait, err := longPoll(c.Request.URL.Query())
 	if err != nil {
@@ -355,7 +351,7 @@ func write(c *gin.Context, result dispatch.Result) dispatchmetrics.Outcome {
 	if result.Status == http.StatusServiceUnavailable {
 		reply.AskToRetry(c)
 	}
-	c.Data(result.Status, reply.ContentType, result.Body)
+	reply.Early(c, result.Status, result.Body)
 	return outcomeOf(result.Status)
 }
 

@@ -100,7 +100,7 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	d.has(replicas...)
 	client := backend.New(4)
 	d.relay = relay.New(relay.Config{
-		Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim, MaxLife: time.Minute,
+		Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim,
 		MaxDeliveries: s.deliveries, AttemptTimeout: 10 * time.Second, Direct: !s.queued, Tracing: s.traces,
 	}, queue, d.fleet, client, log)
 	d.relay.Start()
@@ -171,12 +171,15 @@ func (d *dispatcher) do(t testing.TB, r *http.Request) answer {
 		t.Errorf("%s %s: %v", r.Method, r.URL, err)
 		return answer{}
 	}
+	// Not after the body: the client holds its end back for 50 ms where the server
+	// has answered before everything was sent.
+	took := time.Since(begin)
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Errorf("%s %s: %v", r.Method, r.URL, err)
 	}
-	return answer{response.StatusCode, response.Header, body, time.Since(begin)}
+	return answer{response.StatusCode, response.Header, body, took}
 }
 
 func (d *dispatcher) query(t testing.TB, headers ...string) answer {
@@ -445,15 +448,63 @@ func TestWithoutReplicasRequestsWaitForOneUntilTheirDeadline(t *testing.T) {
 
 func TestASlowSenderGetsItsAnswerAtItsDeadline(t *testing.T) {
 	d := start(t, dispatchtest.StartRedis(t).URL(), settings{}, dispatchtest.StartReplica(t, nil))
+	for name, length := range map[string]int64{"who says how much comes": 1000, "who doesn't": -1} {
+		for _, timeout := range []time.Duration{time.Millisecond, 200 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s, %v", name, timeout), func(t *testing.T) {
+				body, writer := io.Pipe()
+				defer func() { _ = writer.Close() }()
+				request, err := http.NewRequest(http.MethodPost, d.URL+"/query", body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.ContentLength = length
+				request.Header.Set("Headroom-Timeout", timeout.String())
+				inTime(t, []answer{d.do(t, request)}, timeout)
+			})
+		}
+	}
+}
+
+func TestASlowSenderWhoIsRefusedIsToldAtOnce(t *testing.T) {
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{maxQueue: 1})
+	go d.query(t, "Headroom-Timeout", "10s")
+	dispatchtest.Eventually(t, 5*time.Second, "one waits", func() bool { return d.metric(t, "dispatcher_queue_size") == 1 })
 	body, writer := io.Pipe()
 	defer func() { _ = writer.Close() }()
 	request, err := http.NewRequest(http.MethodPost, d.URL+"/query", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Headroom-Timeout", "200ms")
-	go func() { _, _ = writer.Write([]byte("\xff\xd8")) }()
-	inTime(t, []answer{d.do(t, request)}, 200*time.Millisecond)
+	request.ContentLength = 1 << 20
+	a := d.do(t, request)
+	expect(t, a, http.StatusServiceUnavailable, reply.Overloaded)
+	if a.took > 200*time.Millisecond {
+		t.Errorf("told after %v", a.took)
+	}
+	d.relay.GiveUp()
+}
+
+func TestSlowSendersAreInNobodysWay(t *testing.T) {
+	replica := dispatchtest.StartReplica(t, taking(50*time.Millisecond))
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{maxQueue: 4, slo: 500 * time.Millisecond}, replica)
+	expect(t, d.query(t), http.StatusOK, "")
+	var senders sync.WaitGroup
+	for range 12 {
+		body, writer := io.Pipe()
+		request, err := http.NewRequest(http.MethodPost, d.URL+"/query", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.ContentLength = 1000
+		request.Header.Set("Headroom-Timeout", "3s")
+		senders.Go(func() { d.do(t, request) })
+		defer func() { _ = writer.Close() }()
+	}
+	defer senders.Wait()
+	dispatchtest.Eventually(t, 5*time.Second, "all have come", func() bool { return d.metric(t, "dispatcher_requests_total") == 13 })
+	for range 5 {
+		expect(t, d.query(t), http.StatusOK, "")
+	}
 }
 
 func TestAFullQueueRefusesAtTheDoor(t *testing.T) {

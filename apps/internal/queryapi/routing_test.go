@@ -166,3 +166,46 @@ func TestATerminatingReplicaGetsNothingMore(t *testing.T) {
 		t.Errorf("served %d and %d, want 1 and 10", a, b)
 	}
 }
+
+func TestWhatTakesLongerThanOthersIsNotCutOff(t *testing.T) {
+	var list []*dispatchtest.Replica
+	for range 3 {
+		list = append(list, dispatchtest.StartReplica(t, func(w http.ResponseWriter, r *http.Request) {
+			service := 20 * time.Millisecond
+			if r.Header.Get("X-Request-Id") == "heavy" {
+				service = 400 * time.Millisecond
+			}
+			taking(service)(w, r)
+		}))
+	}
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{slo: 600 * time.Millisecond}, list...)
+	for range 20 {
+		expect(t, d.query(t), http.StatusOK, "")
+	}
+	for range 5 {
+		a := d.query(t, "X-Request-Id", "heavy")
+		expect(t, a, http.StatusOK, "")
+		if a.took > 500*time.Millisecond {
+			t.Errorf("answered after %v: the attempt that began first was thrown away", a.took)
+		}
+		expect(t, d.query(t), http.StatusOK, "")
+	}
+	for _, r := range list {
+		if d.metric(t, fmt.Sprintf(`dispatcher_replica_avoided{replica=%q}`, r.URL)) != 0 {
+			t.Errorf("%s is left alone", r.URL)
+		}
+	}
+}
+
+func TestAnIdempotentRequestIsNotSentOnAndOn(t *testing.T) {
+	busy := dispatchtest.Refuse(http.StatusServiceUnavailable, reply.Overloaded, "full")
+	a, b := dispatchtest.StartReplica(t, busy), dispatchtest.StartReplica(t, busy)
+	d := start(t, dispatchtest.StartRedis(t).URL(), settings{}, a, b)
+	if got := d.query(t, "Idempotency-Key", "k", "Headroom-Timeout", "2s").status; got != http.StatusGatewayTimeout {
+		t.Errorf("answered %d", got)
+	}
+	// 25 ms, 50 ms and so on up to a second between two.
+	if n := len(a.Served()) + len(b.Served()); n < 4 || n > 9 {
+		t.Errorf("sent %d times in two seconds", n)
+	}
+}

@@ -14,7 +14,11 @@ import (
 
 // maxDeadLetters is the most entries that are kept of those given up, whatever
 // their size.
-const maxDeadLetters = 10_000
+const maxDeadLetters = 1000
+
+// ErrAnswered is the error of driving a dead letter again whose caller has sent it
+// again and has an answer, or will have one.
+var ErrAnswered = errors.New("its caller has sent it again and has an answer, or waits for one; remove it")
 
 // ErrNoDeadLetter is the error of a dead letter that there is none of.
 var ErrNoDeadLetter = errors.New("no such dead letter")
@@ -32,9 +36,8 @@ type DeadLetter struct {
 	dispatch.Request
 }
 
-// Bury moves an entry to the dead letters, with the reason, and stores the
-// result of an asynchronous one unless it has one. first says that this call
-// moved it.
+// Bury moves an asynchronous request's entry to the dead letters, with the reason,
+// and stores its result unless it has one. first says that this call moved it.
 func (q *Queue) Bury(ctx context.Context, e Entry, reason string, result dispatch.Result) (first bool, err error) {
 	n, err := bury.Run(ctx, q.work, []string{queueKey(e.Place.Priority), deadKey, resultPrefix + e.ResultID},
 		group, e.Place.ID, reason, e.Deliveries, maxDeadLetters, q.config.DeadLetterBytes,
@@ -90,9 +93,10 @@ func decodeDeadLetter(m redis.XMessage) (DeadLetter, error) {
 	return DeadLetter{ID: m.ID, At: queuedAt(m.ID), Reason: text("reason"), Deliveries: deliveries, Request: r}, nil
 }
 
-// Redrive queues a dead letter anew, as an asynchronous request with a new
-// deadline, and reopens its result: GET /result/ID answers for it again. The
-// request is returned. The error is ErrNoDeadLetter where there is none.
+// Redrive queues a dead letter anew, with a new deadline, and reopens its result:
+// GET /result/ID answers for it again. The request is returned. The error is
+// ErrNoDeadLetter where there is none, and ErrAnswered where the result is another's
+// by now.
 func (q *Queue) Redrive(ctx context.Context, id string, deadline time.Time) (dispatch.Request, error) {
 	messages, err := q.work.XRange(ctx, deadKey, id, id).Result()
 	if err != nil {
@@ -106,18 +110,16 @@ func (q *Queue) Redrive(ctx context.Context, id string, deadline time.Time) (dis
 		return dispatch.Request{}, err
 	}
 	r := letter.Request
-	if r.Mode == dispatch.Sync {
-		// Its caller is gone.
-		r.Mode, r.Waiter, r.Ticket, r.ResultID = dispatch.Async, "", "", ":"+r.ID
-	}
 	r.Deadline = deadline
-	argv := append([]any{id, q.keep(deadline).Milliseconds(), deadline.UnixMilli()}, fields(r)...)
-	moved, err := redrive.Run(ctx, q.work, []string{deadKey, queueKey(r.Priority), resultPrefix + r.ResultID}, argv...).Int()
-	if err != nil {
+	argv := append([]any{id, q.keep(deadline).Milliseconds(), deadline.UnixMilli(), r.Fingerprint}, fields(r)...)
+	answer, err := redrive.Run(ctx, q.work, []string{deadKey, queueKey(r.Priority), resultPrefix + r.ResultID}, argv...).Text()
+	switch {
+	case err != nil:
 		return r, fmt.Errorf("queue dead letter %s anew: %w", id, err)
-	}
-	if moved == 0 {
+	case answer == "gone":
 		return r, ErrNoDeadLetter
+	case answer == "answered":
+		return r, ErrAnswered
 	}
 	return r, nil
 }

@@ -84,19 +84,42 @@ func TestADeadLetterIsKeptWithItsReasonAndComesBack(t *testing.T) {
 	})
 }
 
-func TestASyncDeadLetterComesBackAsAnAsyncRequest(t *testing.T) {
+func TestADeadLetterWhoseCallerHasSentItAgainStays(t *testing.T) {
 	each(t, func(t *testing.T, url string, _ *redis.Client) {
 		q := open(t, url, "a")
-		buried(t, q, request("one", dispatch.Sync), "a reason")
-		r, err := q.Redrive(t.Context(), deadLetters(t, q)[0].ID, time.Now().Add(time.Minute))
-		if err != nil || r.Mode != dispatch.Async || r.ResultID != ":one" {
-			t.Fatalf("redriven as %+v, %v", r, err)
+		r := request("one", dispatch.Async)
+		buried(t, q, r, "a reason")
+		letter := deadLetters(t, q)[0]
+		again := submitAs(t, q, r, r.Fingerprint)
+		for _, state := range []string{"open", "answered"} {
+			if _, err := q.Redrive(t.Context(), letter.ID, time.Now().Add(time.Minute)); !errors.Is(err, ErrAnswered) {
+				t.Errorf("its result is %s: %v", state, err)
+			}
+			if state == "open" {
+				finish(t, q, again.Place, "one", 200, `{"answer":1}`)
+			}
 		}
-		got := read(t, q, 1)
-		if len(got) != 1 || got[0].Mode != dispatch.Async || got[0].Waiter != "" {
-			t.Fatalf("read %+v", got)
+		if stored, err := q.Result(t.Context(), "one"); err != nil || string(stored.Body) != `{"answer":1}` {
+			t.Errorf("the result is %+v, %v", stored, err)
 		}
-		finish(t, q, got[0].Place, ":one", 200, "{}")
+		if got := len(deadLetters(t, q)); got != 1 {
+			t.Errorf("%d dead letters", got)
+		}
+	})
+}
+
+func TestADeadLetterComesBackAfterItsResultIsGone(t *testing.T) {
+	each(t, func(t *testing.T, url string, client *redis.Client) {
+		q := open(t, url, "a")
+		r := request("one", dispatch.Async)
+		buried(t, q, r, "a reason")
+		client.Del(t.Context(), resultPrefix+"one")
+		if _, err := q.Redrive(t.Context(), deadLetters(t, q)[0].ID, time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if again := submitAs(t, q, r, r.Fingerprint); again != (Submission{}) {
+			t.Errorf("the same request is %+v, want one that is known", again)
+		}
 	})
 }
 

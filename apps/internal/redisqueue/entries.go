@@ -25,7 +25,7 @@ func fields(r dispatch.Request) []any {
 		"picture", r.Picture,
 	}
 	for _, optional := range []struct{ field, value string }{
-		{"waiter", r.Waiter}, {"ticket", r.Ticket}, {"result", r.ResultID}, {"type", r.ContentType}, {"traceparent", r.TraceParent},
+		{"waiter", r.Waiter}, {"ticket", r.Ticket}, {"result", r.ResultID}, {"print", r.Fingerprint}, {"type", r.ContentType}, {"traceparent", r.TraceParent},
 	} {
 		if optional.value != "" {
 			list = append(list, optional.field, optional.value)
@@ -34,13 +34,38 @@ func fields(r dispatch.Request) []any {
 	return list
 }
 
+// ErrFull is the error of submitting to a Redis whose memory is full.
+var ErrFull = errors.New("redis is full")
+
+func fullOr(err error) error {
+	if redis.IsOOMError(err) {
+		return ErrFull
+	}
+	return err
+}
+
+// readBytes is about how much is read at once: an answer that takes too long is
+// lost, and the entries in it are this dispatcher's nevertheless.
+const readBytes = 4 << 20
+
+// saw takes a picture's size into account.
+func (q *Queue) saw(picture []byte) {
+	// Races between two of these cost a sample.
+	usual := q.usual.Load()
+	q.usual.Store(usual + (int64(len(picture))-usual)/8)
+}
+
+// atOnce is how many of n entries may be read at once.
+func (q *Queue) atOnce(n int) int { return min(n, int(max(1, readBytes/max(1, q.usual.Load())))) }
+
 // Submit queues a synchronous request and returns its place. After an error
 // the request may be in the queue nevertheless.
 func (q *Queue) Submit(ctx context.Context, r dispatch.Request) (Place, error) {
 	id, err := q.submissions.XAdd(ctx, &redis.XAddArgs{Stream: queueKey(r.Priority), Values: fields(r)}).Result()
 	if err != nil {
-		return Place{}, fmt.Errorf("queue request %q: %w", r.ID, err)
+		return Place{}, fmt.Errorf("queue request %q: %w", r.ID, fullOr(err))
 	}
+	q.saw(r.Picture)
 	return Place{r.Priority, id}, nil
 }
 
@@ -48,7 +73,7 @@ func (q *Queue) Submit(ctx context.Context, r dispatch.Request) (Place, error) {
 // block. None is no error. It looks first where queued says that there are
 // entries, a higher priority before a lower one, and takes those of one priority
 // only; where it finds none it sets queued to 0. When it has to wait it takes up
-// to n of each priority.
+// to n of each priority. Of large pictures it takes fewer.
 //
 // A script would need no such help, and read twice as slowly: what it returns is
 // copied into Lua and out again.
@@ -57,6 +82,7 @@ func (q *Queue) Read(ctx context.Context, n int, queued *[len(dispatch.Prioritie
 	// way; the library's own margin of ten seconds is too much here.
 	ctx, cancel := context.WithTimeout(ctx, block+ioTimeout)
 	defer cancel()
+	n = q.atOnce(n)
 	for _, p := range dispatch.Priorities {
 		if queued[p] <= 0 {
 			continue
@@ -102,7 +128,7 @@ func (q *Queue) read(ctx context.Context, n int, block time.Duration, keys ...st
 func (q *Queue) Reclaim(ctx context.Context, n int, idle time.Duration) ([]Entry, error) {
 	var found []any
 	err := q.withGroups(ctx, func() (err error) {
-		found, err = reclaim.Run(ctx, q.work, queueKeys, group, q.config.Name, n, idle.Milliseconds()).Slice()
+		found, err = reclaim.Run(ctx, q.work, queueKeys, group, q.config.Name, q.atOnce(n), idle.Milliseconds()).Slice()
 		return err
 	})
 	if err != nil {
@@ -144,6 +170,7 @@ func (q *Queue) decode(ctx context.Context, entries []Entry, place Place, delive
 		return entries
 	}
 	r.Priority = place.Priority
+	q.saw(r.Picture)
 	return append(entries, Entry{Place: place, QueuedAt: queuedAt(place.ID), Deliveries: deliveries, Request: r})
 }
 
@@ -154,7 +181,7 @@ func decodeRequest(text func(field string) string) (dispatch.Request, error) {
 	}
 	r := dispatch.Request{
 		ID: text("id"), Deadline: time.UnixMilli(ms), Mode: dispatch.Mode(text("mode")),
-		Waiter: text("waiter"), Ticket: text("ticket"), ResultID: text("result"),
+		Waiter: text("waiter"), Ticket: text("ticket"), ResultID: text("result"), Fingerprint: text("print"),
 		ContentType: text("type"), Picture: bytesOf(text("picture")), TraceParent: text("traceparent"),
 	}
 	switch {

@@ -25,6 +25,7 @@ import (
 	"math"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -87,6 +88,8 @@ type Queue struct {
 	// the door does not keep workers from taking entries out.
 	submissions redis.UniversalClient
 	work        redis.UniversalClient
+
+	usual atomic.Int64 // about how many bytes a picture has
 
 	listen        sync.Once // hears of new results, from when somebody waits for one
 	listening     context.Context

@@ -60,7 +60,7 @@ func request(id string, mode dispatch.Mode) dispatch.Request {
 	if mode == dispatch.Sync {
 		r.Waiter, r.Ticket = "a", "t-"+id
 	} else {
-		r.ResultID = id
+		r.ResultID, r.Fingerprint = id, "print"
 	}
 	return r
 }
@@ -68,7 +68,7 @@ func request(id string, mode dispatch.Mode) dispatch.Request {
 func submit(t *testing.T, q *Queue, r dispatch.Request) Place {
 	t.Helper()
 	if r.Mode == dispatch.Async {
-		return submitAs(t, q, r, "print").Place
+		return submitAs(t, q, r, r.Fingerprint).Place
 	}
 	place, err := q.Submit(t.Context(), r)
 	if err != nil {
@@ -79,7 +79,8 @@ func submit(t *testing.T, q *Queue, r dispatch.Request) Place {
 
 func submitAs(t *testing.T, q *Queue, r dispatch.Request, fingerprint string) Submission {
 	t.Helper()
-	submission, err := q.SubmitAsync(t.Context(), r, fingerprint)
+	r.Fingerprint = fingerprint
+	submission, err := q.SubmitAsync(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -520,10 +521,10 @@ func TestAFullRedisRefusesRequestsAndStillTakesResults(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, err := a.Submit(t.Context(), request("more", dispatch.Sync)); err == nil || !redis.IsOOMError(err) {
+	if _, err := a.Submit(t.Context(), request("more", dispatch.Sync)); !errors.Is(err, ErrFull) {
 		t.Errorf("submit to a full Redis: %v", err)
 	}
-	if _, err := a.SubmitAsync(t.Context(), request("more", dispatch.Async), ""); err == nil {
+	if _, err := a.SubmitAsync(t.Context(), request("more", dispatch.Async)); err == nil {
 		t.Error("submitted asynchronously to a full Redis")
 	}
 	if _, err := a.Result(t.Context(), "more"); !errors.Is(err, ErrNoResult) {

@@ -35,14 +35,15 @@ type Submission struct {
 
 // SubmitAsync queues an asynchronous request and opens its result. Where the
 // result exists, open or not, nothing is done, unless the request had failed
-// (5xx): then it is tried anew. fingerprint tells whether the result is that of
-// the same request.
-func (q *Queue) SubmitAsync(ctx context.Context, r dispatch.Request, fingerprint string) (Submission, error) {
-	argv := append([]any{q.keep(r.Deadline).Milliseconds(), r.Deadline.UnixMilli(), fingerprint}, fields(r)...)
+// (5xx): then it is tried anew. The fingerprint tells whether the result is that of
+// the same picture.
+func (q *Queue) SubmitAsync(ctx context.Context, r dispatch.Request) (Submission, error) {
+	argv := append([]any{q.keep(r.Deadline).Milliseconds(), r.Deadline.UnixMilli(), r.Fingerprint}, fields(r)...)
 	answer, err := submitAsync.Run(ctx, q.submissions, []string{queueKey(r.Priority), resultPrefix + r.ResultID}, argv...).Text()
 	if err != nil {
-		return Submission{}, fmt.Errorf("queue asynchronous request %q: %w", r.ID, err)
+		return Submission{}, fmt.Errorf("queue asynchronous request %q: %w", r.ID, fullOr(err))
 	}
+	q.saw(r.Picture)
 	switch answer {
 	case "known":
 		return Submission{}, nil

@@ -28,10 +28,9 @@ for s, key in ipairs(KEYS) do
   if left <= 0 then break end
   for _, pending in ipairs(redis.call('XPENDING', key, ARGV[1], 'IDLE', ARGV[4], '-', '+', left)) do
     local id = pending[1]
-    local claimed = redis.call('XCLAIM', key, ARGV[1], ARGV[2], ARGV[4], id)
-    local found = claimed[1] and redis.call('XRANGE', key, id, id) or {}
-    if #found > 0 then
-      taken[#taken + 1] = {s, id, tonumber(pending[4]) + 1, found[1][2]}
+    local claimed = redis.call('XCLAIM', key, ARGV[1], ARGV[2], ARGV[4], id)[1]
+    if claimed then
+      taken[#taken + 1] = {s, id, tonumber(pending[4]) + 1, claimed[2]}
     else
       redis.call('XACK', key, ARGV[1], id)
     end
@@ -197,7 +196,7 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1
 `)
 
-// handBack returns an entry that was read and not started to the queue's end,
+// handBack returns an entry that was read and not answered to the queue's end,
 // where any dispatcher reads it at once. A claim would keep its place, but
 // nobody looks for claims that often.
 //
@@ -225,8 +224,8 @@ redis.call('XDEL', KEYS[1], ARGV[2])
 return 1
 `)
 
-// bury moves an entry to the dead letters and stores its result, unless it has
-// one or none is asked for.
+// bury moves an asynchronous request's entry to the dead letters and stores its
+// result, unless it has one.
 //
 // KEYS:
 //
@@ -251,8 +250,7 @@ return 1
 // Returns: 1 when the entry was moved, 0 when it was gone.
 //
 // XDEL comes first and XACK last, as in finishAsync. The newest dead letter stays
-// however large it is. MEMORY USAGE looks at every entry, which nobody has to
-// wait for: there are few, and few are added.
+// however large it is.
 var bury = redis.NewScript(`
 local found = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
@@ -291,22 +289,26 @@ return #found
 //	1 id of the dead letter
 //	2 milliseconds to keep the result, the time to the deadline included
 //	3 deadline, Unix milliseconds
-//	4… the entry's fields and values
+//	4 fingerprint of the request
+//	5… the entry's fields and values
 //
-// Returns: 1 when it was queued, 0 when the dead letter was gone.
+// Returns: the entry's id; or "gone" when the dead letter is, or "answered" when
+// the result is open or is an answer: the request was submitted again.
 //
 // XADD comes before XDEL: where Redis refuses it for want of memory, the dead
 // letter stays.
 var redrive = redis.NewScript(`
-if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'gone' end
+local status = redis.call('HGET', KEYS[3], 'status')
+if status and tonumber(status) < 500 then return 'answered' end
 local fields = {}
-for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
 local id = redis.call('XADD', KEYS[2], '*', unpack(fields))
 redis.call('XDEL', KEYS[1], ARGV[1])
-redis.call('HSET', KEYS[3], 'status', '0', 'deadline', ARGV[3], 'entry', id)
+redis.call('HSET', KEYS[3], 'status', '0', 'deadline', ARGV[3], 'fingerprint', ARGV[4], 'entry', id)
 redis.call('HDEL', KEYS[3], 'body')
 redis.call('PEXPIRE', KEYS[3], ARGV[2])
-return 1
+return id
 `)
 
 // observe looks at the queue, and tells the other dispatchers that the caller is

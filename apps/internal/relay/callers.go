@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -57,24 +58,21 @@ type Visit struct {
 	leave func()
 }
 
+// Check says what Enter would decide now.
+func (r *Relay) Check(mode dispatch.Mode, priority dispatch.Priority, deadline time.Time) dispatch.Admission {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	admission, _ := r.admit(mode, priority, deadline)
+	return admission
+}
+
 // Enter decides whether a request is let in. The visit is nil where it is not.
 // While the queue is out of reach a caller that waits is let in all the same, and
 // waits in this dispatcher's memory: its connection would not outlive it either.
 func (r *Relay) Enter(mode dispatch.Mode, priority dispatch.Priority, deadline time.Time) (*Visit, dispatch.Admission) {
-	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	load := r.load
-	for p, n := range r.waiting {
-		load.Queued[p] += n
-	}
-	load.Service, load.Rate = r.fleet.Service(), r.fleet.Rate(r.seen.Dispatchers)
-	admission := dispatch.Admit(load, r.limits, priority, deadline, now)
-	local := admission == dispatch.NoQueue && mode == dispatch.Sync && r.started
-	if local {
-		load.Queued, load.SeenAt, load.Rate = r.waiting, now, r.fleet.Rate(1)
-		admission = dispatch.Admit(load, r.limits, priority, deadline, now)
-	}
+	admission, local := r.admit(mode, priority, deadline)
 	if admission != dispatch.Admitted {
 		return nil, admission
 	}
@@ -85,6 +83,25 @@ func (r *Relay) Enter(mode dispatch.Mode, priority dispatch.Priority, deadline t
 		defer r.mu.Unlock()
 		r.load.Arriving[priority]--
 	})}, admission
+}
+
+// admit decides; local says that there is no queue to reach. The caller holds mu.
+func (r *Relay) admit(mode dispatch.Mode, priority dispatch.Priority, deadline time.Time) (admission dispatch.Admission, local bool) {
+	now := time.Now()
+	load := r.load
+	for p, n := range r.waiting {
+		load.Queued[p] += n
+	}
+	load.Service, load.Rate = r.fleet.Service(), r.fleet.Rate(r.seen.Dispatchers)
+	if r.departures > 0 {
+		load.Rate = min(load.Rate, r.departures)
+	}
+	admission = dispatch.Admit(load, r.limits, priority, deadline, now)
+	if admission == dispatch.NoQueue && mode == dispatch.Sync && r.started {
+		load.Queued, load.SeenAt, load.Rate = r.waiting, now, r.fleet.Rate(1)
+		return dispatch.Admit(load, r.limits, priority, deadline, now), true
+	}
+	return admission, false
 }
 
 // Leave gives the right back, used or not.
@@ -110,6 +127,7 @@ func (v *Visit) queued(place redisqueue.Place, w *waiter) {
 func (r *Relay) dequeued(e redisqueue.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.taken++
 	if w := r.waiters[e.Ticket]; w != nil && e.Waiter == r.config.Name {
 		w.taken = true
 		if !w.counted {
@@ -151,7 +169,7 @@ func (v *Visit) straight() (*fleet.Place, bool) {
 	if queued > 0 && !v.local {
 		return nil, false
 	}
-	return r.fleet.TryAcquire()
+	return r.fleet.TryAcquire("")
 }
 
 // here finds a replica without the queue. place may be nil.
@@ -202,17 +220,22 @@ func (v *Visit) through(ctx context.Context, request dispatch.Request, release f
 		}
 	}()
 
-	failed := make(chan error, 1)
+	failed, gone := make(chan error), make(chan struct{})
+	defer close(gone)
 	go func() {
 		defer v.Leave()
 		submission, cancel := context.WithDeadline(context.WithoutCancel(ctx), request.Deadline)
 		defer cancel()
 		place, err := r.queue.Submit(submission, request)
-		release()
 		if err != nil {
-			failed <- err
+			select {
+			case failed <- err:
+			case <-gone:
+				release()
+			}
 			return
 		}
+		release()
 		v.queued(place, w)
 		w.mu.Lock()
 		w.place = place
@@ -233,10 +256,16 @@ func (v *Visit) through(ctx context.Context, request dispatch.Request, release f
 		}
 		return end.result, true
 	case err := <-failed:
-		if dispatch.Expired(request, time.Now()) {
-			break
+		defer release()
+		switch {
+		case dispatch.Expired(request, time.Now()):
+		case errors.Is(err, redisqueue.ErrFull):
+			// What waits in it has come before.
+			return r.unavailable(request.ID, err), true
+		default:
+			// Redis has just gone, or is about to be seen gone.
+			return r.here(ctx, request, nil)
 		}
-		return r.unavailable(request.ID, err), true
 	case <-timer.C:
 	case <-ctx.Done():
 		return dispatch.Result{}, false
@@ -274,11 +303,15 @@ func (v *Visit) Accept(ctx context.Context, request dispatch.Request) (a Accepta
 	defer v.Leave()
 	request.Mode, request.TraceParent = dispatch.Async, tracing.TraceParent(ctx)
 	print := sha256.Sum256(request.Picture)
+	request.Fingerprint = hex.EncodeToString(print[:16])
 	// The caller's leaving must not end an exchange with Redis halfway.
-	submission, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisTimeout)
+	submission, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(redisTimeout, time.Until(request.Deadline)))
 	defer cancel()
-	submitted, err := r.queue.SubmitAsync(submission, request, hex.EncodeToString(print[:16]))
+	submitted, err := r.queue.SubmitAsync(submission, request)
 	switch {
+	case err != nil && dispatch.Expired(request, time.Now()):
+		r.metrics.Dropped(dispatchmetrics.Deadline)
+		return Unavailable, backend.TooLate(request.ID)
 	case err != nil:
 		return Unavailable, r.unavailable(request.ID, err)
 	case submitted.Conflict:
@@ -289,20 +322,22 @@ func (v *Visit) Accept(ctx context.Context, request dispatch.Request) (a Accepta
 	v.queued(submitted.Place, nil)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expiries[submitted.Place] = time.AfterFunc(time.Until(request.Deadline), func() { r.expire(submitted.Place, request) })
+	// Not the request: its picture is no longer needed here.
+	place, id, resultID := submitted.Place, request.ID, request.ResultID
+	r.expiries[place] = time.AfterFunc(time.Until(request.Deadline), func() { r.expire(place, id, resultID) })
 	return Accepted, dispatch.Result{}
 }
 
 // expire ends an asynchronous request that has no result at its deadline.
-func (r *Relay) expire(place redisqueue.Place, request dispatch.Request) {
+func (r *Relay) expire(place redisqueue.Place, id, resultID string) {
 	r.mu.Lock()
 	delete(r.expiries, place)
 	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
 	defer cancel()
-	first, err := r.queue.FinishAsync(ctx, place, request.ResultID, backend.TooLate(request.ID))
+	first, err := r.queue.FinishAsync(ctx, place, resultID, backend.TooLate(id))
 	if err != nil {
-		r.log.Debug("expiry not stored", "id", request.ID, "error", err.Error())
+		r.log.Debug("expiry not stored", "id", id, "error", err.Error())
 	}
 	if first {
 		r.metrics.Dropped(dispatchmetrics.Deadline)
@@ -332,10 +367,15 @@ func (r *Relay) Result(ctx context.Context, resultID, id string, until time.Time
 	}
 	done, stop := r.queue.Done(resultID)
 	defer stop()
+	var stored redisqueue.Stored
 	for {
-		stored, err := r.result(ctx, resultID, id)
+		seen, err := r.resultBy(ctx, resultID, id, until)
 		left := time.Until(until)
-		if err != nil || !stored.Pending || left <= 0 {
+		if err != nil && stored.Pending && left <= 0 && ctx.Err() == nil {
+			// The last look came too late: it is as it was.
+			return stored, nil
+		}
+		if stored = seen; err != nil || !stored.Pending || left <= 0 {
 			return stored, err
 		}
 		timer := time.NewTimer(min(left, lookAgain))
@@ -352,6 +392,13 @@ func (r *Relay) Result(ctx context.Context, resultID, id string, until time.Time
 			return stored, ctx.Err()
 		}
 	}
+}
+
+// resultBy is result, and gives up at until where that is soon.
+func (r *Relay) resultBy(ctx context.Context, resultID, id string, until time.Time) (redisqueue.Stored, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return r.result(ctx, resultID, id)
 }
 
 func (r *Relay) result(ctx context.Context, resultID, id string) (redisqueue.Stored, error) {

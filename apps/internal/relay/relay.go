@@ -40,9 +40,9 @@ const (
 	// queueMaxAge is how long the queue may be silent before it counts as out
 	// of reach: eight looks in a row.
 	queueMaxAge = 8 * observeEvery
-	// trimMargin is added to the longest life of an entry before it is cut
-	// off, for clocks that differ.
-	trimMargin = 10 * time.Second
+	// trimAfter is how old an entry may be that nobody has taken out of the queue:
+	// more than any dispatcher's settings let it live, and clocks differ by.
+	trimAfter = time.Hour + 10*time.Minute
 )
 
 // Config bounds the relay's work.
@@ -54,9 +54,6 @@ type Config struct {
 	// ReclaimAfter is how long a dispatcher may be silent about an entry that
 	// it has taken before another one takes it over.
 	ReclaimAfter time.Duration
-	// MaxLife is the longest time between a request's arrival and its
-	// deadline.
-	MaxLife time.Duration
 	// MaxDeliveries is how often an entry may be taken by dispatchers that then
 	// fall silent; after that it is a dead letter. Positive.
 	MaxDeliveries int
@@ -82,15 +79,17 @@ type Relay struct {
 
 	tickets atomic.Uint64
 
-	mu       sync.Mutex
-	started  bool          // the queue has been there
-	load     dispatch.Load // an estimate between two looks at the queue
-	seen     redisqueue.Observation
-	budget   dispatch.Budget                  // of retries
-	waiters  map[string]*waiter               // by ticket
-	waiting  [len(dispatch.Priorities)]int    // requests that wait here for a replica: taken, or without a queue
-	inHand   map[redisqueue.Place]time.Time   // what this relay works on, and since when
-	expiries map[redisqueue.Place]*time.Timer // of asynchronous requests accepted here
+	mu         sync.Mutex
+	started    bool          // the queue has been there
+	load       dispatch.Load // an estimate between two looks at the queue
+	seen       redisqueue.Observation
+	taken      int                              // entries since the last look
+	departures float64                          // entries a second that leave a queue that is not short; 0 for a short one
+	budget     dispatch.Budget                  // of retries
+	waiters    map[string]*waiter               // by ticket
+	waiting    [len(dispatch.Priorities)]int    // requests that wait here for a replica: taken, or without a queue
+	inHand     map[redisqueue.Place]time.Time   // what this relay works on, and since when
+	expiries   map[redisqueue.Place]*time.Timer // of asynchronous requests accepted here
 
 	removals chan redisqueue.Place
 
@@ -244,14 +243,36 @@ func (r *Relay) look() (redisqueue.Observation, error) {
 	defer r.mu.Unlock()
 	// What is on its way to or from the queue right now may be counted twice
 	// or not at all, until the next look.
-	r.load.Queued, r.load.SeenAt, r.seen = seen.Queued, time.Now(), seen
+	now := time.Now()
+	r.departures = departed(r.departures, r.seen, seen, r.taken, now.Sub(r.load.SeenAt))
+	r.taken = 0
+	r.load.Queued, r.load.SeenAt, r.seen = seen.Queued, now, seen
 	return seen, nil
+}
+
+// backlog is the number of entries from which on a queue is not short: what leaves
+// it is all that can.
+const backlog = 4
+
+// departed is how many entries a second leave the queue, before and now being two
+// looks at it with taken taken by this dispatcher between. Replicas that wait for a
+// slow Redis answer less than their latency tells.
+func departed(rate float64, before, now redisqueue.Observation, taken int, between time.Duration) float64 {
+	if before.Total() < backlog || now.Total() < backlog || between <= 0 {
+		return 0
+	}
+	// The others take as many: they have the same replicas.
+	sample := float64(taken*now.Dispatchers) / between.Seconds()
+	if rate == 0 {
+		return sample
+	}
+	return rate + (sample-rate)/4
 }
 
 func (r *Relay) tidy(redisTime time.Time, prune bool) {
 	ctx, cancel := context.WithTimeout(r.running, redisTimeout)
 	defer cancel()
-	removed, err := r.queue.Trim(ctx, redisTime.Add(-r.config.MaxLife-trimMargin))
+	removed, err := r.queue.Trim(ctx, redisTime.Add(-trimAfter))
 	if err == nil && removed > 0 {
 		r.log.Warn("removed entries past every deadline, whose dispatcher is gone", "entries", removed)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -90,7 +91,7 @@ func (r *Relay) take(entries []redisqueue.Entry) {
 		}
 		var place *fleet.Place
 		if !dispatch.Hopeless(e.Request, r.fleet.Service(), time.Now()) {
-			place, _ = r.fleet.TryAcquire()
+			place, _ = r.fleet.TryAcquire("")
 		}
 		r.hands.Go(func() {
 			r.handle(e, place)
@@ -109,8 +110,12 @@ func (r *Relay) handle(e redisqueue.Entry, place *fleet.Place) {
 	r.showWait(ctx, e)
 	if e.Deliveries > r.config.MaxDeliveries {
 		release(place)
-		r.bury(e, fmt.Sprintf("%d dispatchers fell silent over it", r.config.MaxDeliveries),
-			backend.Failure(http.StatusBadGateway, e.ID, reply.BackendFailed, "every dispatcher that took this request fell silent over it"))
+		silent := backend.Failure(http.StatusBadGateway, e.ID, reply.BackendFailed, "every dispatcher that took this request fell silent over it")
+		if e.Mode == dispatch.Async {
+			r.bury(e, fmt.Sprintf("%d dispatchers fell silent over it", r.config.MaxDeliveries), silent)
+		} else {
+			r.finishRemote(e, silent)
+		}
 		return
 	}
 	var w *waiter
@@ -195,64 +200,142 @@ func (e ending) reason() dispatchmetrics.Reason {
 	return dispatchmetrics.Deadline
 }
 
+// errOvertaken ends an attempt at a replica when another one has answered.
+var errOvertaken = errors.New("another model server has answered")
+
+// made is an attempt that has ended.
+type made struct {
+	url    string
+	answer backend.Answer
+}
+
 // forward finds a replica for the request and gets its answer, or that of
-// another one.
+// another one. place may be nil.
 func (r *Relay) forward(ctx context.Context, request dispatch.Request, place *fleet.Place) ending {
 	deadline, cancel := context.WithDeadline(ctx, request.Deadline)
 	defer cancel()
-	var answer backend.Answer
-	var tries dispatch.Tries
-	exclude := ""
-	for {
-		if place == nil {
-			var err error
-			r.count(request.Priority, 1)
-			place, err = r.fleet.Acquire(deadline, request, exclude)
-			r.count(request.Priority, -1)
-			switch {
-			case errors.Is(err, fleet.ErrNoOther) && request.Mode == dispatch.Async:
-				// The other one has gone too. There is time to wait for any.
-				exclude = ""
-				continue
-			case errors.Is(err, fleet.ErrNoOther):
-				return ending{ok: true, result: answer.Result}
-			case ctx.Err() != nil:
-				release(place)
-				return ending{}
-			case err != nil:
-				return ending{ok: true, result: backend.TooLate(request.ID)}
+	// The picture is its caller's again when this returns.
+	var underWay sync.WaitGroup
+	defer underWay.Wait()
+	attempts, overtake := context.WithCancelCause(ctx)
+	defer overtake(errOvertaken)
+	ended := make(chan made)
+	begin := func(place *fleet.Place, number int) {
+		underWay.Go(func() {
+			m := made{place.URL, r.attempt(attempts, place, request, number)}
+			select {
+			case ended <- m:
+			case <-attempts.Done():
 			}
-		}
-		if dispatch.Hopeless(request, r.fleet.Service(), time.Now()) {
-			release(place)
-			return ending{ok: true, early: !dispatch.Expired(request, time.Now()), result: backend.TooLate(request.ID)}
-		}
+		})
+	}
 
-		url := place.URL
-		answer = r.attempt(ctx, place, request, tries)
-		tries = tries.Count(answer.Outcome)
-		place = nil
-		if ctx.Err() != nil {
+	var last made
+	var tries dispatch.Tries
+	for begun := 0; ; {
+		if begun == tries.Made {
+			if place == nil {
+				var err error
+				place, err = r.acquire(deadline, request, last.url)
+				switch {
+				case errors.Is(err, fleet.ErrNoOther) && request.Mode == dispatch.Async:
+					// The other one has gone too. There is time to wait for any.
+					last.url = ""
+					continue
+				case errors.Is(err, fleet.ErrNoOther):
+					return ending{ok: true, result: last.answer.Result}
+				case ctx.Err() != nil:
+					release(place)
+					return ending{}
+				case err != nil:
+					return ending{ok: true, result: backend.TooLate(request.ID)}
+				}
+			}
+			if dispatch.Hopeless(request, r.fleet.Service(), time.Now()) {
+				release(place)
+				return ending{ok: true, early: !dispatch.Expired(request, time.Now()), result: backend.TooLate(request.ID)}
+			}
+			last.url, begun = place.URL, begun+1
+			begin(place, begun)
+			place = nil
+		}
+		var ok bool
+		last, ok = r.await(ctx, request, ended, begun, last.url, func(other *fleet.Place) {
+			begun++
+			begin(other, begun)
+		})
+		if !ok {
 			return ending{}
 		}
-		next := dispatch.Retry(request, answer.Outcome, tries, r.fleet.Usable(url), r.fleet.Service(), time.Now())
-		if next != dispatch.GiveUp && request.Mode == dispatch.Sync && !r.mayRetry() {
-			next = dispatch.GiveUp
+		tries = tries.Count(last.answer.Outcome)
+		switch {
+		case last.answer.Outcome.Final():
+			return ending{ok: true, result: last.answer.Result}
+		case begun > tries.Made:
+			// Another one is under way.
+			continue
 		}
-		exclude = ""
-		switch next {
+		switch r.next(request, last, tries) {
 		case dispatch.GiveUp:
-			end := ending{ok: true, result: answer.Result}
-			if answer.Outcome != dispatch.Answered && !dispatch.Expired(request, time.Now()) {
-				end.ruined = fmt.Sprintf("%d attempts failed, the last one because %v", tries.Made, answer.Cause)
+			end := ending{ok: true, result: last.answer.Result}
+			if !dispatch.Expired(request, time.Now()) {
+				end.ruined = fmt.Sprintf("%d attempts failed, the last one because %v", tries.Made, last.answer.Cause)
 			}
 			return end
 		case dispatch.Elsewhere:
-			exclude = url
 		case dispatch.Anywhere:
+			last.url = ""
 		}
-		r.metrics.Retried(answer.Outcome)
+		r.metrics.Retried(last.answer.Outcome)
+		if request.Mode == dispatch.Async {
+			pause(deadline, dispatch.Backoff(tries))
+		}
 	}
+}
+
+// await waits for the next attempt to end. Where the first one, at url, takes long,
+// hedge begins another one beside it at a replica that is free. ok is false when ctx
+// has ended.
+func (r *Relay) await(ctx context.Context, request dispatch.Request, ended <-chan made, begun int, url string, hedge func(*fleet.Place)) (m made, ok bool) {
+	var long <-chan time.Time
+	if request.Mode == dispatch.Sync && begun == 1 {
+		timer := time.NewTimer(dispatch.HedgeAfter(request, r.fleet.Service(), time.Now()))
+		defer timer.Stop()
+		long = timer.C
+	}
+	for {
+		select {
+		case m = <-ended:
+			return m, ctx.Err() == nil
+		case <-ctx.Done():
+			return m, false
+		case <-long:
+			if place, free := r.fleet.TryAcquire(url); free {
+				if !r.mayRetry() {
+					release(place)
+					continue
+				}
+				r.metrics.Retried(dispatch.Slow)
+				hedge(place)
+			}
+		}
+	}
+}
+
+// acquire waits for a place at any replica but the one at exclude.
+func (r *Relay) acquire(ctx context.Context, request dispatch.Request, exclude string) (*fleet.Place, error) {
+	r.count(request.Priority, 1)
+	defer r.count(request.Priority, -1)
+	return r.fleet.Acquire(ctx, request, exclude)
+}
+
+// next is what to do after the last of tries has ended.
+func (r *Relay) next(request dispatch.Request, last made, tries dispatch.Tries) dispatch.Next {
+	next := dispatch.Retry(request, last.answer.Outcome, tries, r.fleet.Usable(last.url), r.fleet.Service(), time.Now())
+	if next != dispatch.GiveUp && request.Mode == dispatch.Sync && !r.mayRetry() {
+		return dispatch.GiveUp
+	}
+	return next
 }
 
 // count keeps the number of those who wait in memory for a replica.
@@ -269,18 +352,23 @@ func (r *Relay) mayRetry() bool {
 	return r.budget.Spend(time.Now())
 }
 
-// attempt is the next one after tries at this request.
-func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request, tries dispatch.Tries) backend.Answer {
+// attempt is the number-th, from 1 on, at this request.
+func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatch.Request, number int) backend.Answer {
 	ctx, span := r.span(ctx, trace.SpanKindClient, time.Time{}, "attempt")
 	defer span.End()
 	r.metrics.Forwarding()
 	begin := time.Now()
-	patience := dispatch.Patience(request, tries, r.fleet.Usable(place.URL), r.fleet.Service(), r.config.AttemptTimeout, begin)
-	answer := r.client.Attempt(ctx, place.URL, request, patience)
+	long := dispatch.HedgeAfter(request, r.fleet.Service(), begin)
+	answer := r.client.Attempt(ctx, place.URL, request, r.config.AttemptTimeout)
 	took := time.Since(begin)
 	r.metrics.Forwarded(took)
+	if answer.Outcome == dispatch.Abandoned && errors.Is(context.Cause(ctx), errOvertaken) && took >= long {
+		// Another replica was asked because this one took so long, and it still
+		// had no answer when that one had.
+		answer.Outcome = dispatch.Slow
+	}
 	if span.IsRecording() {
-		showAttempt(ctx, span, place.URL, tries.Made+1, answer)
+		showAttempt(ctx, span, place.URL, number, answer)
 	}
 	avoided := place.Release(answer.Outcome, took)
 	switch {
@@ -295,11 +383,13 @@ func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatc
 // showAttempt says in an attempt's span what became of it. The status is what
 // the caller is told if this attempt was the last one.
 func showAttempt(ctx context.Context, span trace.Span, url string, number int, answer backend.Answer) {
-	outcome := "answered"
+	var outcome string
 	switch {
+	case answer.Outcome == dispatch.Slow:
+		outcome = answer.Outcome.String()
 	case ctx.Err() != nil:
-		outcome = "abandoned"
-	case answer.Outcome != dispatch.Answered:
+		outcome = dispatch.Abandoned.String()
+	default:
 		outcome = answer.Outcome.String()
 	}
 	span.SetAttributes(

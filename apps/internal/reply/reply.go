@@ -86,36 +86,65 @@ func AskToRetry(c *gin.Context) {
 // Fail answers with status and a Failure, and ends the handler chain. A 503
 // gets a Retry-After. id may be empty.
 func Fail(c *gin.Context, status int, id string, code Code, message string) {
-	StopReading(c)
 	if status == http.StatusServiceUnavailable {
 		AskToRetry(c)
 	}
-	c.AbortWithStatusJSON(status, Failure{ID: id, Error: Detail{Code: code, Message: message}})
+	body, err := json.Marshal(Failure{ID: id, Error: Detail{Code: code, Message: message}})
+	if err != nil {
+		panic(fmt.Sprintf("a failure has no JSON: %v", err)) // it holds only strings
+	}
+	Early(c, status, body)
 }
 
-// The rest of a body may still take so long, and be so much, once its request is
-// answered. Where it is all there by then, the connection stays usable.
+// Early answers with status and JSON, and ends the handler chain; some of the
+// request's body may not have been read. Without more ado net/http reads that
+// first, and so lets a slow sender wait for his answer as long as he is slow.
+func Early(c *gin.Context, status int, body []byte) {
+	control := http.NewResponseController(c.Writer)
+	slow := !discardBody(c, control, quickRest)
+	if slow {
+		// Where the connection can't do that, the server's own time limit holds.
+		_ = control.EnableFullDuplex()
+		// net/http can't go on with a connection on which it answered like that.
+		c.Header("Connection", "close")
+	}
+	c.Header("Content-Length", strconv.Itoa(len(body)))
+	c.Data(status, ContentType, body)
+	c.Abort()
+	if slow {
+		_ = control.Flush()
+		// Closing a connection on which something arrives takes the answer back.
+		discardBody(c, control, slowRest)
+	}
+}
+
 const (
-	restOfBodyTime  = 250 * time.Millisecond
-	restOfBodyBytes = 16 << 20
+	// quickRest is how long the rest of a body may take that is as good as there.
+	quickRest = 10 * time.Millisecond
+	// slowRest is how long it is listened to after the answer.
+	slowRest = 250 * time.Millisecond
+	// restBytes is the most that is thrown away.
+	restBytes = 16 << 20
 )
 
-// StopReading throws the rest of a request's body away, before the request is
-// answered without it. net/http does so too, but waits for a slow sender as long
-// as the server's read timeout lets it, and cuts one off that has much to send
-// before it reads the answer.
+// StopReading throws the body away of a request that needs none.
 func StopReading(c *gin.Context) {
+	discardBody(c, http.NewResponseController(c.Writer), slowRest)
+}
+
+// discardBody throws the rest of a request's body away and says whether that was
+// all of it.
+func discardBody(c *gin.Context, control *http.ResponseController, within time.Duration) (all bool) {
 	if c.Request.Body == nil || c.Request.Body == http.NoBody {
-		return
+		return true
 	}
-	// Where the connection can't do that, the server's own time limit holds.
-	control := http.NewResponseController(c.Writer)
-	_ = control.SetReadDeadline(time.Now().Add(restOfBodyTime))
-	if _, err := io.CopyN(io.Discard, c.Request.Body, restOfBodyBytes); errors.Is(err, io.EOF) {
-		// All is there: net/http, which watches for the caller's going, would
-		// take the deadline for it.
-		_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetReadDeadline(time.Now().Add(within))
+	if _, err := io.CopyN(io.Discard, c.Request.Body, restBytes); !errors.Is(err, io.EOF) {
+		return false
 	}
+	// net/http, which watches for the caller's going, would take the deadline for it.
+	_ = control.SetReadDeadline(time.Time{})
+	return true
 }
 
 // MaxQuoted is how many bytes of a caller's own text a message repeats.
