@@ -15,7 +15,7 @@ import (
 func ids(entries []Entry) string {
 	var list []string
 	for _, e := range entries {
-		list = append(list, e.Request.ID)
+		list = append(list, e.ID)
 	}
 	return strings.Join(list, " ")
 }

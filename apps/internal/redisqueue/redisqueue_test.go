@@ -230,7 +230,7 @@ func TestReadTakesNoMoreThanAsked(t *testing.T) {
 		for i := range 5 {
 			submit(t, q, request(fmt.Sprint(i), dispatch.Sync))
 		}
-		if got := read(t, q, 3); len(got) != 3 || got[0].Request.ID != "0" || got[2].Request.ID != "2" {
+		if got := read(t, q, 3); len(got) != 3 || got[0].ID != "0" || got[2].ID != "2" {
 			t.Errorf("read %d entries, want the first 3 in order", len(got))
 		}
 	})
@@ -338,7 +338,7 @@ func TestARemoteCallerGetsItsReplyOnce(t *testing.T) {
 		submit(t, a, request("two", dispatch.Sync))
 		for _, e := range read(t, b, 2) {
 			for range 2 {
-				if err := b.FinishRemote(t.Context(), e, dispatch.Result{Status: 200, Body: []byte(`{"for":"` + e.Request.ID + `"}`)}); err != nil {
+				if err := b.FinishRemote(t.Context(), e, dispatch.Result{Status: 200, Body: []byte(`{"for":"` + e.ID + `"}`)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -384,7 +384,7 @@ func TestOnlyASilentDispatchersEntriesAreReclaimed(t *testing.T) {
 			got = append(got, entries...)
 			return len(got) > 0
 		})
-		if len(got) != 1 || got[0].Place != left || got[0].Request.ID != "left" {
+		if len(got) != 1 || got[0].Place != left || got[0].ID != "left" {
 			t.Errorf("reclaimed %+v, want only %s", got, left)
 		}
 	})
@@ -399,7 +399,7 @@ func TestAnEntryHandedBackIsReadByAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := read(t, b, 1)
-		if len(got) != 1 || got[0].Request.ID != "one" || string(got[0].Picture) != string(e.Picture) {
+		if len(got) != 1 || got[0].ID != "one" || string(got[0].Picture) != string(e.Picture) {
 			t.Fatalf("read %+v", got)
 		}
 		if err := a.HandBack(t.Context(), e); err != nil {
@@ -427,7 +427,7 @@ func TestTrimRemovesOnlyWhatIsOld(t *testing.T) {
 		if err != nil || removed != 1 {
 			t.Fatalf("removed %d, %v; want 1", removed, err)
 		}
-		if got := read(t, q, 5); len(got) != 1 || got[0].Request.ID != "young" {
+		if got := read(t, q, 5); len(got) != 1 || got[0].ID != "young" {
 			t.Errorf("left: %+v", got)
 		}
 	})
