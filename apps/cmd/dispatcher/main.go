@@ -65,7 +65,7 @@ type options struct {
 	MaxBackendConcurrency int           `env:"MAX_BACKEND_CONCURRENCY" default:"0" help:"Most that it is sent where measuring shows that it has no more waiting for it, up to 1024; 0 for twice --backend-concurrency."`
 	AttemptTimeout        time.Duration `env:"ATTEMPT_TIMEOUT" default:"10s" help:"Longest that one attempt at a model server may take, 10ms to 10m; the request's deadline may be earlier."`
 	Direct                bool          `env:"DIRECT" default:"true" negatable:"" help:"Let a request whose caller waits go straight to a free model server while the queue is empty."`
-	MaxQueue              int           `env:"MAX_QUEUE" default:"200" help:"Requests that may wait in the queue, 1 to 100000; more are refused."`
+	MaxQueue              int           `env:"MAX_QUEUE" default:"200" help:"Requests that may wait before another one, which is refused else, 1 to 100000; those of a lower priority wait behind it."`
 	AsyncTimeout          time.Duration `env:"ASYNC_TIMEOUT" default:"60s" help:"How long an asynchronous request may take, 1s to 1h."`
 	ResultTTL             time.Duration `env:"RESULT_TTL" default:"10m" help:"How long an asynchronous result is kept, 1s to 24h."`
 	ReclaimAfter          time.Duration `env:"RECLAIM_AFTER" default:"5s" help:"How long another dispatcher may be silent about a request that it has taken before this one takes it over, 1s to 5m."`
