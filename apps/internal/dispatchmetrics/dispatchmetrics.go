@@ -152,7 +152,7 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 		m.dropped.WithLabelValues(string(r))
 	}
 	for _, o := range dispatch.Outcomes {
-		if o != dispatch.Answered && o != dispatch.Abandoned {
+		if !o.Final() && o != dispatch.Abandoned {
 			m.retries.WithLabelValues(o.String())
 		}
 	}

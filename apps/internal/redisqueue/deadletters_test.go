@@ -130,7 +130,7 @@ func TestADeadLetterMayBeForgotten(t *testing.T) {
 			buried(t, q, request(fmt.Sprint(i), dispatch.Async), "a reason")
 		}
 		list := deadLetters(t, q)
-		if len(list) != 20 || list[0].ID != "0" || list[19].ID != "19" {
+		if len(list) != 20 || list[0].Request.ID != "0" || list[19].Request.ID != "19" {
 			t.Fatalf("%d dead letters, want twenty from 0 to 19", len(list))
 		}
 		if err := q.Forget(t.Context(), list[7].ID); err != nil {
@@ -156,7 +156,7 @@ func TestDeadLettersTakeNoMoreMemoryThanTheyMay(t *testing.T) {
 		buried(t, q, r, "a reason")
 	}
 	list := deadLetters(t, q)
-	if len(list) < 5 || list[len(list)-1].ID != "39" {
+	if len(list) < 5 || list[len(list)-1].Request.ID != "39" {
 		t.Errorf("%d are kept, want about ten, to the last", len(list))
 	}
 	if used := client.MemoryUsage(t.Context(), deadKey, 0).Val(); used > 1<<20 {
@@ -165,7 +165,7 @@ func TestDeadLettersTakeNoMoreMemoryThanTheyMay(t *testing.T) {
 	huge := request("huge", dispatch.Async)
 	huge.Picture = make([]byte, 3<<20)
 	buried(t, q, huge, "a reason")
-	if list := deadLetters(t, q); len(list) != 1 || list[0].ID != "huge" {
+	if list := deadLetters(t, q); len(list) != 1 || list[0].Request.ID != "huge" {
 		t.Errorf("%d are kept, want the last one whatever its size", len(list))
 	}
 }
