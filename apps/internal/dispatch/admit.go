@@ -32,6 +32,15 @@ func (l Load) Waiting(from Priority) int {
 	return n
 }
 
+// Total is the sum of counts by priority.
+func Total(counts [len(Priorities)]int) int {
+	n := 0
+	for _, count := range counts {
+		n += count
+	}
+	return n
+}
+
 // waitMargin is by how much a wait is longer than the replicas' latency tells: it
 // knows nothing of the time between two requests at a replica.
 const waitMargin = 1.1

@@ -144,13 +144,7 @@ type Observation struct {
 }
 
 // Total is the number of entries that no worker has taken.
-func (o Observation) Total() int {
-	n := 0
-	for _, queued := range o.Queued {
-		n += queued
-	}
-	return n
-}
+func (o Observation) Total() int { return dispatch.Total(o.Queued) }
 
 // New prepares a queue; it does not connect. Its errors are those of
 // Connection.Check.

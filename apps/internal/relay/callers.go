@@ -137,7 +137,7 @@ func (r *Relay) dequeued(e redisqueue.Entry) {
 	r.load.Queued[e.Priority] = max(0, r.load.Queued[e.Priority]-1)
 }
 
-// Query answers a request, which belongs to the trace in ctx, at its deadline at
+// Query answers a synchronous request, which belongs to the trace in ctx, at its deadline at
 // the latest, however long Redis takes to answer. When ctx ends first, ok is
 // false: nobody wants the result.
 //
@@ -161,10 +161,7 @@ func (v *Visit) straight() (*fleet.Place, bool) {
 		return nil, false
 	}
 	r.mu.Lock()
-	queued := 0
-	for _, n := range r.load.Queued {
-		queued += n
-	}
+	queued := dispatch.Total(r.load.Queued)
 	r.mu.Unlock()
 	if queued > 0 && !v.local {
 		return nil, false
@@ -198,7 +195,7 @@ func (r *Relay) shuttingDown(id string) dispatch.Result {
 // through queues a request and waits for its result.
 func (v *Visit) through(ctx context.Context, request dispatch.Request, release func()) (result dispatch.Result, ok bool) {
 	r := v.relay
-	request.Mode, request.Waiter, request.Ticket = dispatch.Sync, r.config.Name, r.ticket()
+	request.Waiter, request.Ticket = r.config.Name, r.ticket()
 	request.TraceParent = tracing.TraceParent(ctx)
 	w := &waiter{result: make(chan ending, 1)}
 	w.ctx, w.leave = context.WithCancel(context.Background())
@@ -301,7 +298,7 @@ const (
 func (v *Visit) Accept(ctx context.Context, request dispatch.Request) (a Acceptance, refusal dispatch.Result) {
 	r := v.relay
 	defer v.Leave()
-	request.Mode, request.TraceParent = dispatch.Async, tracing.TraceParent(ctx)
+	request.TraceParent = tracing.TraceParent(ctx)
 	print := sha256.Sum256(request.Picture)
 	request.Fingerprint = hex.EncodeToString(print[:16])
 	// The caller's leaving must not end an exchange with Redis halfway.
@@ -359,8 +356,8 @@ const lookAgain = time.Second
 
 // Result is the state of an asynchronous request, as soon as it has a result or
 // at until. A request past its deadline gets one, where nobody has stored it: that it
-// was too late, with id as its id. The error is
-// redisqueue.ErrNoResult for an unknown one.
+// was too late, with id as its id. The error is redisqueue.ErrNoResult for an
+// unknown one.
 func (r *Relay) Result(ctx context.Context, resultID, id string, until time.Time) (redisqueue.Stored, error) {
 	if !time.Now().Before(until) {
 		return r.result(ctx, resultID, id)

@@ -55,7 +55,8 @@ type Config struct {
 	// it has taken before another one takes it over.
 	ReclaimAfter time.Duration
 	// MaxDeliveries is how often an entry may be taken by dispatchers that then
-	// fall silent; after that it is a dead letter. Positive.
+	// fall silent; after that it is given up, an asynchronous one as a dead letter.
+	// Positive.
 	MaxDeliveries int
 	// AttemptTimeout is the most that one attempt at a replica may take.
 	AttemptTimeout time.Duration
@@ -189,10 +190,7 @@ func (r *Relay) Stop(ctx context.Context) {
 func (r *Relay) QueueState() dispatchmetrics.QueueState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	waiting := 0
-	for _, n := range r.waiting {
-		waiting += n
-	}
+	waiting := dispatch.Total(r.waiting)
 	return dispatchmetrics.QueueState{
 		Queued: r.seen.Total() + waiting, OldestAge: r.seen.OldestAge, DeadLetters: r.seen.DeadLetters,
 		Waiting: waiting, SeenAt: r.load.SeenAt,
@@ -366,7 +364,8 @@ func (r *Relay) sweep() {
 }
 
 // removeAll removes an entry and those that are to be removed by now.
-func (r *Relay) removeAll(places ...redisqueue.Place) {
+func (r *Relay) removeAll(first redisqueue.Place) {
+	places := []redisqueue.Place{first}
 	for more := true; more && len(places) < removeMost; {
 		select {
 		case place := <-r.removals:

@@ -368,7 +368,7 @@ func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatc
 		answer.Outcome = dispatch.Slow
 	}
 	if span.IsRecording() {
-		showAttempt(ctx, span, place.URL, number, answer)
+		showAttempt(span, place.URL, number, answer)
 	}
 	avoided := place.Release(answer.Outcome, took)
 	switch {
@@ -382,20 +382,11 @@ func (r *Relay) attempt(ctx context.Context, place *fleet.Place, request dispatc
 
 // showAttempt says in an attempt's span what became of it. The status is what
 // the caller is told if this attempt was the last one.
-func showAttempt(ctx context.Context, span trace.Span, url string, number int, answer backend.Answer) {
-	var outcome string
-	switch {
-	case answer.Outcome == dispatch.Slow:
-		outcome = answer.Outcome.String()
-	case ctx.Err() != nil:
-		outcome = dispatch.Abandoned.String()
-	default:
-		outcome = answer.Outcome.String()
-	}
+func showAttempt(span trace.Span, url string, number int, answer backend.Answer) {
 	span.SetAttributes(
 		attribute.String("url.full", url),
 		attribute.Int("headroom.attempt", number),
-		attribute.String("headroom.outcome", outcome),
+		attribute.String("headroom.outcome", answer.Outcome.String()),
 		attribute.Int("headroom.status", answer.Status),
 	)
 	if answer.Cause != nil {
