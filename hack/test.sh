@@ -17,6 +17,15 @@ if [ -f "$ROOT/models/squeezenet-imagenet/model.yaml" ]; then
 fi
 
 failed=()
+# The autoscalers that ours is compared with. The same flags throughout: others
+# would compile Kubernetes a second time.
+say "go build: scaler/upstream (the first time about 5 minutes on 2 cores)"
+mkdir -p "$STATE/bin"
+export UPSTREAM_BIN=$STATE/bin/upstream
+(cd "$ROOT/scaler/upstream" && GOWORK=off go build -trimpath -buildvcs=false -o "$UPSTREAM_BIN" .)
+say "go test: scaler/upstream"
+# shellcheck disable=SC2086 # several flags
+(cd "$ROOT/scaler/upstream" && GOWORK=off go test -trimpath ${TEST_FLAGS:-} ./...) || failed+=("scaler/upstream")
 for module in apps infra loadtest scaler hack/localcluster hack/asynqbench; do
   say "go test: $module"
   # shellcheck disable=SC2046,SC2086 # several flags and packages

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"math"
 	mathrand "math/rand"
 	"reflect"
@@ -15,14 +16,15 @@ func seeded() *mathrand.Rand { return mathrand.New(mathrand.NewSource(1)) }
 
 func config() Config {
 	return Config{
-		Min: 1, Max: 10, SLO: 500 * time.Millisecond, Quantile: 0.99, Utilization: 0.8,
-		Stabilization: 60 * time.Second, Step: 1, Interval: 10 * time.Second, Tick: 2 * time.Second,
+		Min: 1, Max: 10, SLO: 500 * time.Millisecond, Quantile: 0.99, Utilization: 0.8, LeadTime: 10 * time.Second,
+		ScaleIn: ScaleIn{Rate: Rate{Step: 1, Interval: 10 * time.Second}, Tolerance: 0.1, Stabilization: 60 * time.Second},
+		Tick:    2 * time.Second, ScrapeInterval: time.Second,
 	}
 }
 
 // healthy is a service of one-slot replicas with 150m of CPU, where a request
 // takes 15 ms of CPU: 15 ms / 0.15 = 100 ms each, or 10 requests a second, when
-// busy. The p99 of the service time is 200 ms, which leaves 300 ms for waiting.
+// busy. The p99 of the service time is 200 ms.
 func healthy(rate float64, spec int) Snapshot {
 	return Snapshot{
 		Signals: Signals{
@@ -30,16 +32,20 @@ func healthy(rate float64, spec int) Snapshot {
 			Backlog: Value(0), OldestAge: Value(0), InFlight: Value(0),
 			ServiceMean: Value(0.040), ServiceP99: Value(0.200),
 			CPUPerRequest: Value(0.015), CPULimit: Value(0.15), Slots: Value(1),
+			LatencyQuantile: Value(0.250),
 		},
 		Spec: spec, Ready: spec,
 	}
 }
 
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
 // idle is what Prometheus has of a service that nobody has ever asked anything:
 // the rates are 0, and so 0/0 is what a request costs.
 func idle(spec int) Snapshot {
 	s := healthy(0, spec)
-	s.ServiceMean, s.ServiceP99, s.CPUPerRequest = Value(math.NaN()), Value(math.NaN()), Signal{}
+	m := &s.Signals
+	m.ServiceMean, m.ServiceP99, m.CPUPerRequest, m.LatencyQuantile = Value(math.NaN()), Value(math.NaN()), Signal{}, Value(math.NaN())
 	return s
 }
 
@@ -48,10 +54,12 @@ func with(s Snapshot, change func(*Snapshot)) Snapshot {
 	return s
 }
 
-var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+func rate(r float64) func(int) Snapshot {
+	return func(spec int) Snapshot { return healthy(r, spec) }
+}
 
-// A story is a sequence of what is seen and what is to be decided. Where no
-// count is given the target follows the decision, as it does in a cluster.
+// A story is a sequence of what is seen and what is to be decided. The target
+// follows the decision at once, as its count does in a cluster.
 type chapter struct {
 	at     time.Duration
 	see    func(spec int) Snapshot
@@ -78,67 +86,51 @@ func tell(t *testing.T, cfg Config, spec int, story []chapter) {
 	}
 }
 
-func rate(r float64) func(int) Snapshot {
-	return func(spec int) Snapshot { return healthy(r, spec) }
-}
-
 func TestABurstComesAndGoes(t *testing.T) {
 	tell(t, config(), 1, []chapter{
 		{0, idle, 1, Idle},
-		// 5/s of 100 ms are 0.5 erlangs: one replica makes 0.5·exp(−5·0.3) = 11%
-		// wait over 300 ms, two 0.1·exp(−15·0.3) = 0.1%.
+		// 5/s of 100 ms, and a standard error for caution: 0.7 erlangs. One replica
+		// would have 3% of the requests late, two 0.1%.
 		{10 * time.Second, rate(5), 2, Demand},
-		{12 * time.Second, rate(5), 2, Steady},
-		// 36/s are 3.6 erlangs: 4 replicas are 90% utilized, over 80%; 5 are 72%, and
-		// 0.41·exp(−14·0.3) = 0.6% wait too long.
-		{20 * time.Second, rate(36), 5, Demand},
+		{20 * time.Second, rate(5), 2, Steady},
+		// 36/s are 3.6 erlangs, with caution 4: 5 replicas are 80% utilized.
+		{60 * time.Second, rate(36), 6, Demand},
 		// They were ordered; while they start, the same is asked for, not more.
-		{22 * time.Second, func(n int) Snapshot {
-			return with(healthy(36, n), func(s *Snapshot) { s.Ready = 2 })
-		}, 5, Steady},
-		{30 * time.Second, rate(5), 5, ScaleInWait},
-		// The last call for 5 was at 28 s. 60 s later it is forgotten.
-		{86 * time.Second, rate(5), 5, ScaleInWait},
-		{88 * time.Second, rate(5), 4, ScaleIn},
+		{62 * time.Second, func(n int) Snapshot {
+			return with(healthy(36, n), func(s *Snapshot) { s.Ready, s.Starting = 2, []Cohort{{2 * time.Second, 4}} })
+		}, 6, Steady},
+		{64 * time.Second, rate(5), 6, ScaleInWait},
+		// The last call for 6 was at 62 s. 60 s later it is forgotten.
+		{120 * time.Second, rate(5), 6, ScaleInWait},
+		{122 * time.Second, rate(5), 5, ScalingIn},
 		// One at a time, every 10 s, down to the 2 that 5/s need.
-		{96 * time.Second, rate(5), 4, ScaleInWait},
-		{98 * time.Second, rate(5), 3, ScaleIn},
-		{108 * time.Second, rate(5), 2, ScaleIn},
-		{200 * time.Second, rate(5), 2, Steady},
-		{202 * time.Second, rate(0), 2, ScaleInWait},
-		{300 * time.Second, rate(0), 1, Idle},
+		{130 * time.Second, rate(5), 5, ScaleInWait},
+		{132 * time.Second, rate(5), 4, ScalingIn},
+		{142 * time.Second, rate(5), 3, ScalingIn},
+		{152 * time.Second, rate(5), 2, ScalingIn},
+		{400 * time.Second, rate(5), 2, Steady},
+		{402 * time.Second, rate(0), 2, ScaleInWait},
+		{500 * time.Second, rate(0), 1, Idle},
 	})
-}
-
-func TestTheShortRateSeesABurstFirstAndTheLongOneForgetsItLast(t *testing.T) {
-	for name, change := range map[string]func(*Snapshot){
-		"short": func(s *Snapshot) { s.ArrivalLong = Value(2) },
-		"long":  func(s *Snapshot) { s.ArrivalShort = Value(2) },
-	} {
-		_, d := Decide(config(), State{}, with(healthy(36, 1), change), noon)
-		if d.Replicas != 5 {
-			t.Errorf("%s rate 36, the other 2: %d replicas, want 5", name, d.Replicas)
-		}
-	}
 }
 
 func TestServiceTimeIsWhatTheQuotaAllowsNotWhatAnIdleReplicaShows(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		change func(*Snapshot)
+		change func(*Signals)
 		want   float64
 	}{
-		{"15 ms of CPU at 0.15 cores take 100 ms, whatever the latency of 40 ms says", func(*Snapshot) {}, 0.1},
-		{"a latency above that is what counts", func(s *Snapshot) { s.ServiceMean = Value(0.13) }, 0.13},
-		{"two slots share the quota: 200 ms each", func(s *Snapshot) { s.Slots = Value(2) }, 0.2},
-		{"a whole core is not the limit: 15 ms of CPU, 40 ms of latency", func(s *Snapshot) { s.CPULimit = Value(1) }, 0.04},
-		{"below one request a second a replica's own upkeep is not the price of a request", func(s *Snapshot) {
+		{"15 ms of CPU at 0.15 cores take 100 ms, whatever the latency of 40 ms says", func(*Signals) {}, 0.1},
+		{"a latency above that is what counts", func(s *Signals) { s.ServiceMean = Value(0.13) }, 0.13},
+		{"two slots share the quota: 200 ms each", func(s *Signals) { s.Slots = Value(2) }, 0.2},
+		{"a whole core is not the limit: 15 ms of CPU, 40 ms of latency", func(s *Signals) { s.CPULimit = Value(1) }, 0.04},
+		{"below one request a second a replica's own upkeep is not the price of a request", func(s *Signals) {
 			s.ArrivalShort, s.ArrivalLong = Value(0.1), Value(0.1)
 		}, 0.04},
-		{"without the CPU time, the latency is all there is", func(s *Snapshot) { s.CPUPerRequest = Signal{} }, 0.04},
+		{"without the CPU time, the latency is all there is", func(s *Signals) { s.CPUPerRequest = Signal{} }, 0.04},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, d := Decide(config(), State{}, with(healthy(5, 1), tc.change), noon)
+			_, d := Decide(config(), State{}, with(healthy(5, 1), func(s *Snapshot) { tc.change(&s.Signals) }), noon)
 			if math.Abs(d.Terms.ServiceEffective-tc.want) > 1e-9 {
 				t.Errorf("%.3f s, want %.3f s", d.Terms.ServiceEffective, tc.want)
 			}
@@ -149,108 +141,178 @@ func TestServiceTimeIsWhatTheQuotaAllowsNotWhatAnIdleReplicaShows(t *testing.T) 
 func TestABacklogAsksForWhatDrainsItInTime(t *testing.T) {
 	backlog := func(n, age float64) func(int) Snapshot {
 		return func(spec int) Snapshot {
-			return with(healthy(10, spec), func(s *Snapshot) { s.Backlog, s.OldestAge = Value(n), Value(age) })
+			return with(healthy(10, spec), func(s *Snapshot) { s.Signals.Backlog, s.Signals.OldestAge = Value(n), Value(age) })
 		}
 	}
 	tell(t, config(), 3, []chapter{
-		// 10/s are 1 erlang: two replicas make 0.33·exp(−10·0.3) = 1.7% wait too long, three 0.02%.
-		{0, rate(10), 3, Steady},
-		// 15 requests, the oldest 0.1 s old, are to be gone in 0.4 s: 37.5/s more.
-		// (10 + 37.5)·0.1 = 4.75.
-		{2 * time.Second, backlog(15, 0.1), 5, Backlog},
-		// At 0.45 s old, half the SLO is the shortest that is planned for: 60/s more, 7 replicas.
-		{4 * time.Second, backlog(15, 0.45), 7, Backlog},
-		{6 * time.Second, backlog(200, 3), 10, AtMax},
+		// 10/s are 1 erlang, and three replicas serve 30/s.
+		{0, rate(10), 3, ScaleInWait},
+		// 15 requests are gone long before a replica ordered now is ready, in 10 s.
+		{60 * time.Second, backlog(15, 0.1), 3, ScaleInWait},
+		// 1,000 that have waited for 30 s don't expire at the promise. Of them, and of
+		// 10/s, three replicas leave 1,000 + (10.3 − 30)·10 in 10 s, to be gone in
+		// another 10 s: 80/s more, so 91/s, or 9.1 erlangs.
+		{62 * time.Second, backlog(1000, 30), 10, Backlog},
+		// The seven that are starting count from when they are ready.
+		{64 * time.Second, func(n int) Snapshot {
+			return with(backlog(1000, 30)(n), func(s *Snapshot) { s.Ready, s.Starting = 3, []Cohort{{2 * time.Second, 7}} })
+		}, 10, ScaleInWait},
+		{70 * time.Second, backlog(5000, 30), 10, AtMax},
 	})
+	// Where requests do expire, no more than the arrivals of one promise can be left:
+	// 36/s for 0.5 s, to be gone in a lead time. That is half a replica, not many.
+	state, _ := Decide(config(), State{}, healthy(36, 2), noon)
+	_, d := Decide(config(), state, with(healthy(36, 2), func(s *Snapshot) { s.Signals.Backlog, s.Signals.OldestAge = Value(18), Value(0.4) }), noon.Add(2*time.Second))
+	if d.Terms.BacklogRate > 2.5 || d.Terms.BacklogRate < 1.5 {
+		t.Errorf("a full queue asks for %.1f/s more", d.Terms.BacklogRate)
+	}
 
 	// One waiting request forbids taking a replica away, however long it was quiet.
 	tell(t, config(), 5, []chapter{
 		{0, rate(10), 5, ScaleInWait},
-		{60 * time.Second, rate(10), 4, ScaleIn},
+		{60 * time.Second, rate(10), 4, ScalingIn},
 		{62 * time.Second, backlog(1, 0.01), 4, ScaleInWait},
 		{90 * time.Second, backlog(1, 0.01), 4, ScaleInWait},
-		{92 * time.Second, rate(10), 3, ScaleIn},
+		{92 * time.Second, rate(10), 3, ScalingIn},
 	})
 }
 
 func TestBusyReplicasAreNotTakenAway(t *testing.T) {
 	busy := func(inFlight float64) func(int) Snapshot {
 		return func(spec int) Snapshot {
-			return with(healthy(0, spec), func(s *Snapshot) { s.InFlight = Value(inFlight) })
+			return with(healthy(0, spec), func(s *Snapshot) { s.Signals.InFlight = Value(inFlight) })
 		}
 	}
 	tell(t, config(), 3, []chapter{
 		{0, busy(3), 3, ScaleInWait},
 		{90 * time.Second, busy(3), 3, ScaleInWait},
-		{92 * time.Second, busy(2), 2, ScaleIn},
+		{92 * time.Second, busy(2), 2, ScalingIn},
 	})
 	// A big step stops at what is busy.
 	cfg := config()
-	cfg.Step = 5
+	cfg.ScaleIn.Step = 5
 	tell(t, cfg, 6, []chapter{
 		{0, busy(4), 6, ScaleInWait},
-		{60 * time.Second, busy(4), 4, ScaleIn},
+		{60 * time.Second, busy(4), 4, ScalingIn},
 		{80 * time.Second, busy(4), 4, ScaleInWait},
 	})
 }
 
+// badSignals are all the ways in which a signal can be bad.
+var badSignals = map[string]Signal{
+	"missing": {}, "stale": {Value: 1, State: Stale}, "reset": {Value: 1, State: Reset},
+	"NaN": Value(math.NaN()), "infinite": Value(math.Inf(1)), "negative": Value(-9.2e15), "NaN that claims to be ok": {Value: math.NaN(), State: OK},
+}
+
 func TestNothingIsTakenAwayOnSignalsThatCannotBeReliedOn(t *testing.T) {
-	var names []string
 	for name := range new(Signals).Named() {
-		names = append(names, name)
-	}
-	for _, name := range names {
-		for _, bad := range []Signal{{}, {Value: 1, State: Stale}, Value(math.NaN()), Value(math.Inf(1)), {Value: math.NaN(), State: OK}} {
+		if name == "latency_quantile" {
+			continue // nothing is taken away for a low latency
+		}
+		for kind, bad := range badSignals {
 			broken := func(spec int) Snapshot {
 				return with(healthy(2, spec), func(s *Snapshot) {
-					for n, signal := range s.Named() {
+					for n, signal := range s.Signals.Named() {
 						if n == name {
 							*signal = bad
 						}
 					}
 				})
 			}
-			t.Run(name+" "+bad.State.String(), func(t *testing.T) {
-				// 2/s need two replicas (one: 0.2·exp(−8·0.3) = 1.8%). Four are there, and
-				// stay for as long as the signal is bad, and a whole window after.
+			t.Run(name+" "+kind, func(t *testing.T) {
+				// 2/s need one replica. Four are there, and stay for as long as the signal
+				// is bad, and a whole window after.
 				tell(t, config(), 4, []chapter{
 					{0, rate(2), 4, ScaleInWait},
 					{50 * time.Second, broken, 4, HoldUntrusted},
 					{300 * time.Second, broken, 4, HoldUntrusted},
 					{302 * time.Second, rate(2), 4, ScaleInWait},
 					{358 * time.Second, rate(2), 4, ScaleInWait},
-					{360 * time.Second, rate(2), 3, ScaleIn},
+					{360 * time.Second, rate(2), 3, ScalingIn},
 				})
 			})
 		}
 	}
 }
 
+func TestStoriesOfOtherScalersWithBadData(t *testing.T) {
+	at := func(r float64, change func(*Signals)) func(int) Snapshot {
+		return func(spec int) Snapshot { return with(healthy(r, spec), func(s *Snapshot) { change(&s.Signals) }) }
+	}
+	rates := func(v Signal) func(*Signals) {
+		return func(s *Signals) { s.ArrivalShort, s.ArrivalLong = v, v }
+	}
+	for _, tc := range []struct {
+		name string
+		bad  func(*Signals)
+	}{
+		{"nulls at the peak are not zero (keda#3065)", rates(Signal{})},
+		{"NaN is not a very small number (keda#7475)", rates(Value(math.NaN()))},
+		{"nor is −9.2e15", rates(Value(-9.2e15))},
+		{"a metric that is not found is no reason to scale out (prometheus-adapter#636)", func(s *Signals) { *s = Signals{} }},
+		{"infinity is not a demand", rates(Value(math.Inf(1)))},
+		{"a frozen metric says nothing", rates(Signal{Value: 500, State: Stale})},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tell(t, config(), 1, []chapter{
+				{0, rate(36), 6, Demand},
+				{100 * time.Second, at(36, tc.bad), 6, HoldUntrusted},
+				{1000 * time.Second, at(36, tc.bad), 6, HoldUntrusted},
+				// It comes back: no jump in either direction.
+				{1002 * time.Second, rate(36), 6, Steady},
+				{1200 * time.Second, rate(36), 6, ScaleInWait}, // with a margin, 36/s need 6
+			})
+		})
+	}
+}
+
+func TestAFallbackIsALeastCountAfterAWhile(t *testing.T) {
+	cfg := config()
+	cfg.Fallback = Fallback{After: time.Minute, Replicas: 4}
+	nothing := func(spec int) Snapshot { return Snapshot{Spec: spec, Ready: spec} }
+	tell(t, cfg, 2, []chapter{
+		{0, rate(5), 2, Steady},
+		{2 * time.Second, nothing, 2, HoldUntrusted},
+		{60 * time.Second, nothing, 2, HoldUntrusted},
+		{62 * time.Second, nothing, 4, FallbackFloor},
+		{300 * time.Second, nothing, 4, HoldUntrusted},
+		{302 * time.Second, rate(5), 4, ScaleInWait},
+	})
+	// It never overrides a higher count.
+	tell(t, cfg, 7, []chapter{
+		{0, nothing, 7, HoldUntrusted},
+		{300 * time.Second, nothing, 7, HoldUntrusted},
+	})
+}
+
 func TestHealthySignalsStillAddReplicasWhenOthersAreGone(t *testing.T) {
 	learned, _ := Decide(config(), State{}, healthy(5, 2), noon)
 	for _, tc := range []struct {
 		name   string
-		change func(*Snapshot)
+		change func(*Signals)
 		want   int
 	}{
-		{"the short rate is gone, the long one is there", func(s *Snapshot) { s.ArrivalShort = Signal{} }, 5},
-		{"the long rate is gone, the short one is there", func(s *Snapshot) { s.ArrivalLong = Value(math.NaN()) }, 5},
-		{"what a request costs is gone, but was known", func(s *Snapshot) {
+		{"the long rate is gone, the short one is there", func(s *Signals) { s.ArrivalLong = Value(math.NaN()) }, 6},
+		{"what a request costs is gone, but was known", func(s *Signals) {
 			s.ServiceMean, s.ServiceP99, s.CPUPerRequest, s.CPULimit, s.Slots = Signal{}, Signal{}, Signal{}, Signal{}, Signal{}
-		}, 5},
-		// (0 + 10/0.4)·0.1 = 2.5
-		{"both rates are gone, and a backlog of 10 is 0.1 s old", func(s *Snapshot) {
+		}, 6},
+		// (0 + (1000 − 2·10·10)/10)·0.1 = 8
+		{"both rates are gone, and a backlog of 1,000 is 30 s old", func(s *Signals) {
 			s.ArrivalShort, s.ArrivalLong = Signal{}, Signal{Value: 50, State: Stale}
-			s.Backlog, s.OldestAge = Value(10), Value(0.1)
-		}, 3},
-		{"everything is gone", func(s *Snapshot) { s.Signals = Signals{} }, 2},
+			s.Backlog, s.OldestAge = Value(1000), Value(30)
+		}, 10},
+		{"everything is gone", func(s *Signals) { *s = Signals{} }, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, d := Decide(config(), learned, with(healthy(36, 2), tc.change), noon.Add(2*time.Second))
+			_, d := Decide(config(), learned, with(healthy(36, 2), func(s *Snapshot) { tc.change(&s.Signals) }), noon.Add(2*time.Second))
 			if d.Replicas != tc.want || len(d.Terms.Untrusted) == 0 || !strings.Contains(d.Sentence, "can't rely on") {
 				t.Errorf("%d replicas (%s: %s), want %d and the signals named", d.Replicas, d.Reason, d.Sentence, tc.want)
 			}
 		})
+	}
+	_, d := Decide(config(), State{}, with(healthy(36, 2), func(s *Snapshot) { s.Signals.ArrivalShort = Signal{} }), noon)
+	if d.Replicas < 5 {
+		t.Errorf("only the long rate is there: %d replicas (%s)", d.Replicas, d.Sentence)
 	}
 }
 
@@ -273,21 +335,21 @@ func TestAFreshStart(t *testing.T) {
 	})
 	// The first request: its rate is there before what it cost is.
 	first := func(spec int) Snapshot {
-		return with(idle(spec), func(s *Snapshot) { s.ArrivalShort = Value(0.4) })
+		return with(idle(spec), func(s *Snapshot) { s.Signals.ArrivalShort = Value(0.4) })
 	}
 	tell(t, config(), 1, []chapter{
 		{0, idle, 1, Idle},
 		{2 * time.Second, first, 1, HoldUntrusted},
-		{4 * time.Second, rate(2), 2, Demand},
+		{4 * time.Second, rate(8), 2, Demand},
 		// A trickle with holes in its service time goes by what was known, and comes down.
 		{10 * time.Second, first, 2, ScaleInWait},
-		{80 * time.Second, first, 1, Steady},
+		{200 * time.Second, first, 1, Steady},
 	})
 	// A restarted scaler knows nothing of the last minute, and waits for one.
 	tell(t, config(), 3, []chapter{
 		{0, idle, 3, ScaleInWait},
 		{58 * time.Second, idle, 3, ScaleInWait},
-		{60 * time.Second, idle, 2, ScaleIn},
+		{60 * time.Second, idle, 2, ScalingIn},
 	})
 }
 
@@ -311,37 +373,30 @@ func TestAStepDownBySomebodyElseCountsForTheInterval(t *testing.T) {
 	var d Decision
 	at := noon
 	for ; at.Before(noon.Add(62 * time.Second)); at = at.Add(cfg.Tick) {
-		// Two slots' worth is asked for until the last moment, so 3 stay 3.
-		state, _ = Decide(cfg, state, with(idle(3), func(s *Snapshot) { s.InFlight = Value(3) }), at)
+		// Three are busy until the last moment, so 3 stay 3.
+		state, _ = Decide(cfg, state, with(idle(3), func(s *Snapshot) { s.Signals.InFlight = Value(3) }), at)
 	}
 	state, d = Decide(cfg, state, idle(2), at)
 	if d.Reason != ScaleInWait || !strings.Contains(d.Sentence, "last step down") {
 		t.Errorf("%d replicas (%s: %s), want to wait for the interval", d.Replicas, d.Reason, d.Sentence)
 	}
-	_, d = Decide(cfg, state, idle(2), at.Add(cfg.Interval))
-	if d.Replicas != 1 || d.Reason != ScaleIn {
+	_, d = Decide(cfg, state, idle(2), at.Add(cfg.ScaleIn.Interval))
+	if d.Replicas != 1 || d.Reason != ScalingIn {
 		t.Errorf("an interval later: %d replicas (%s: %s), want 1", d.Replicas, d.Reason, d.Sentence)
 	}
 }
 
 func TestAPromiseThatTheServiceTimeBreaksAlone(t *testing.T) {
-	slow := func(p99 float64) func(int) Snapshot {
-		return func(spec int) Snapshot {
-			return with(healthy(30, spec), func(s *Snapshot) { s.ServiceP99 = Value(p99) })
-		}
+	slow := func(spec int) Snapshot {
+		return with(healthy(30, spec), func(s *Snapshot) { s.Signals.ServiceP99 = Value(0.7) })
 	}
-	tell(t, config(), 4, []chapter{
-		// 3 erlangs: 4 replicas are 75% utilized, 0.51·exp(−10·0.3) = 2.5% wait too
-		// long; 5: 0.24·exp(−20·0.3) = 0.06%.
-		{0, slow(0.2), 5, Demand},
-		// With a p99 of 700 ms only a fifth of the SLO is left for waiting, 100 ms:
-		// 5 make 0.24·exp(−20·0.1) = 3.2%, 6 0.10·exp(−30·0.1) = 0.5%. Not ever more.
-		{2 * time.Second, slow(0.7), 6, Demand},
-		{4 * time.Second, slow(0.7), 6, SLOInfeasible},
-	})
-	_, d := Decide(config(), State{}, slow(0.7)(6), noon)
-	if !d.Terms.BudgetAtFloor || !strings.Contains(d.Sentence, "no number of replicas") {
-		t.Errorf("not said: %s", d.Sentence)
+	state, d := Decide(config(), State{}, slow(4), noon)
+	if d.Replicas > 9 || !strings.Contains(d.Sentence, "no number of replicas") {
+		t.Errorf("%d (%s: %s), want few and that it is said", d.Replicas, d.Reason, d.Sentence)
+	}
+	_, d = Decide(config(), state, slow(d.Replicas), noon.Add(2*time.Second))
+	if d.Reason != SLOInfeasible {
+		t.Errorf("%s: %s, want %s", d.Reason, d.Sentence, SLOInfeasible)
 	}
 }
 
@@ -349,25 +404,261 @@ func TestBounds(t *testing.T) {
 	cfg := config()
 	cfg.Min, cfg.Max = 2, 4
 	for _, tc := range []struct {
-		name   string
-		see    Snapshot
-		want   int
-		reason Reason
+		name    string
+		see     Snapshot
+		want    int
+		reason  Reason
+		limiter Limiter
 	}{
-		{"more is needed than allowed: as many as allowed", healthy(100, 2), 4, AtMax},
-		{"more is needed than allowed, which are there", healthy(100, 4), 4, AtMax},
-		{"fewer would do than are kept", healthy(1, 2), 2, AtMin},
-		{"fewer are there than are kept", healthy(1, 1), 2, BelowMin},
-		{"more are there than allowed", healthy(1, 7), 4, AboveMax},
-		{"more are there than allowed, and nothing is known", Snapshot{Spec: 7}, 4, AboveMax},
-		{"somebody switched it off by scaling to zero", healthy(100, 0), 0, Disabled},
+		{"more is needed than allowed: as many as allowed", healthy(100, 2), 4, AtMax, ByMax},
+		{"more is needed than allowed, which are there", healthy(100, 4), 4, AtMax, ByMax},
+		{"fewer would do than are kept", healthy(1, 2), 2, AtMin, ByMin},
+		{"fewer are there than are kept", healthy(1, 1), 2, BelowMin, ByMin},
+		{"more are there than allowed", healthy(1, 7), 4, AboveMax, ByMax},
+		{"more are there than allowed, and nothing is known", Snapshot{Spec: 7}, 4, AboveMax, ByMax},
+		{"somebody switched it off by scaling to zero", healthy(100, 0), 0, Disabled, ByDisabled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, d := Decide(cfg, State{}, tc.see, noon)
-			if d.Replicas != tc.want || d.Reason != tc.reason {
-				t.Errorf("%d (%s: %s), want %d (%s)", d.Replicas, d.Reason, d.Sentence, tc.want, tc.reason)
+			if d.Replicas != tc.want || d.Reason != tc.reason || d.Limiter != tc.limiter {
+				t.Errorf("%d (%s by %s: %s), want %d (%s by %s)", d.Replicas, d.Reason, d.Limiter, d.Sentence, tc.want, tc.reason, tc.limiter)
 			}
 		})
+	}
+}
+
+func TestPeopleAreObeyed(t *testing.T) {
+	ceiling := func(n int) *int { return &n }
+	for _, tc := range []struct {
+		name     string
+		rate     float64
+		spec     int
+		controls Controls
+		want     int
+		reason   Reason
+		limiter  Limiter
+	}{
+		{"scaling out is paused", 36, 2, Controls{PauseOut: true}, 2, Paused, ByPause},
+		{"scaling in is paused, which does not keep from scaling out", 36, 2, Controls{PauseIn: true}, 6, Demand, None},
+		{"scaling in is paused", 2, 8, Controls{PauseIn: true}, 8, Paused, ByPause},
+		{"a floor", 2, 2, Controls{Floor: 5}, 5, FloorSet, ByFloor},
+		{"a floor above the most allowed", 2, 2, Controls{Floor: 50}, 10, FloorSet, ByFloor},
+		{"a ceiling", 36, 2, Controls{Ceiling: ceiling(3)}, 3, CeilingSet, ByCeiling},
+		{"a ceiling below what is there", 36, 8, Controls{Ceiling: ceiling(3)}, 3, CeilingSet, ByCeiling},
+		{"a ceiling below what is there, and scaling in paused", 36, 8, Controls{Ceiling: ceiling(3), PauseIn: true}, 8, Paused, ByPause},
+		{"a floor above a ceiling wins", 2, 2, Controls{Floor: 5, Ceiling: ceiling(3)}, 5, FloorSet, ByFloor},
+		{"a ceiling of zero leaves the least allowed", 36, 2, Controls{Ceiling: ceiling(0)}, 1, CeilingSet, ByCeiling},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, d := Decide(config(), State{}, with(healthy(tc.rate, tc.spec), func(s *Snapshot) { s.Controls = tc.controls }), noon)
+			if d.Replicas != tc.want || d.Reason != tc.reason || d.Limiter != tc.limiter {
+				t.Errorf("%d (%s by %s: %s), want %d (%s by %s)", d.Replicas, d.Reason, d.Limiter, d.Sentence, tc.want, tc.reason, tc.limiter)
+			}
+		})
+	}
+}
+
+func TestStepsUpAreBoundedWhereThatIsWanted(t *testing.T) {
+	cfg := config()
+	cfg.ScaleOut = Rate{Step: 2, Share: 0.5, Interval: 10 * time.Second}
+	tell(t, cfg, 1, []chapter{
+		{0, rate(90), 3, Demand},
+		{2 * time.Second, rate(90), 3, Demand}, // asked for, and not allowed yet
+		{10 * time.Second, rate(90), 5, Demand},
+		{20 * time.Second, rate(90), 7, Demand},
+		{30 * time.Second, rate(90), 10, AtMax}, // half of 7 is 3
+	})
+}
+
+func TestZero(t *testing.T) {
+	cfg := config()
+	cfg.Min, cfg.IdleAfter = 0, 5*time.Minute
+	woken := func(spec int) Snapshot {
+		return with(idle(spec), func(s *Snapshot) { s.Woken = true })
+	}
+	blind := func(spec int) Snapshot { return Snapshot{Spec: spec, Ready: spec} }
+	tell(t, cfg, 2, []chapter{
+		{0, idle, 2, ScaleInWait},
+		{60 * time.Second, idle, 1, ScalingIn},
+		{298 * time.Second, idle, 1, Idle},
+		{300 * time.Second, idle, 0, ToZero},
+		{900 * time.Second, idle, 0, Idle},
+		{902 * time.Second, woken, 1, Woken},
+		{904 * time.Second, idle, 1, Idle},
+		{1200 * time.Second, idle, 1, Idle},
+		{1202 * time.Second, idle, 0, ToZero},
+		// The news may come by a metric as well.
+		{1220 * time.Second, rate(5), 2, Demand},
+	})
+	// Never on data that can't be trusted, and not for long enough after it.
+	tell(t, cfg, 1, []chapter{
+		{0, idle, 1, Idle},
+		{200 * time.Second, blind, 1, HoldUntrusted},
+		{2000 * time.Second, blind, 1, HoldUntrusted},
+		{2002 * time.Second, idle, 1, Idle},
+		{2298 * time.Second, idle, 1, Idle},
+		{2300 * time.Second, idle, 0, ToZero},
+	})
+}
+
+func TestTheLeadTimeIsLearned(t *testing.T) {
+	cfg := config()
+	_, d := Decide(cfg, State{}, healthy(5, 2), noon)
+	if d.Terms.LeadTime != 10 {
+		t.Errorf("before any: %g s, want the configured 10", d.Terms.LeadTime)
+	}
+	var state State
+	for i := range 40 {
+		state, d = Decide(cfg, state, with(healthy(5, 2), func(s *Snapshot) { s.BecameReady = []Cohort{{4 * time.Second, 1}} }), noon.Add(time.Duration(i)*cfg.Tick))
+	}
+	if d.Terms.LeadTime < 4 || d.Terms.LeadTime > 4.1 {
+		t.Errorf("after 40 replicas that took 4 s: %g s", d.Terms.LeadTime)
+	}
+}
+
+func TestTheForecast(t *testing.T) {
+	see := func(rate func(second int) float64) (Decision, int) {
+		var state State
+		var d Decision
+		cfg := config()
+		cfg.Tick, cfg.Max = time.Second, 100
+		most := 0
+		for i := range 200 {
+			r := rate(i)
+			state, d = Decide(cfg, state, healthy(r, 1), noon.Add(time.Duration(i)*time.Second))
+			most = max(most, d.Terms.ForForecast-d.Terms.ForDemand)
+		}
+		return d, most
+	}
+	d, _ := see(func(i int) float64 { return 20 + 2*float64(i) })
+	// A lead time of 10 s and 2.5 s for the news to arrive: 25/s more than now.
+	if ahead := d.Terms.Rate - d.Terms.Level; d.Reason != Forecast || ahead < 20 || ahead > 45 || math.Abs(d.Terms.Trend-2) > 0.01 {
+		t.Errorf("a ramp of 2/s each second: planned for %.1f more (%s: %s)", ahead, d.Reason, d.Sentence)
+	}
+	if _, most := see(func(i int) float64 { return 20 + 180*float64(i/100) }); most > 0 {
+		t.Errorf("a step is no trend: the forecast added %d replicas", most)
+	}
+	if d, most := see(func(i int) float64 { return 400 - 2*float64(i) }); most > 0 || d.Terms.Rate < d.Terms.Level {
+		t.Errorf("a forecast may only add: level %.1f, planned for %.1f", d.Terms.Level, d.Terms.Rate)
+	}
+	if d, _ := see(func(i int) float64 { return 20 + 2*float64(i) }); !d.Terms.ForecastKnown || math.Abs(d.Terms.ForecastError) > 0.2 {
+		t.Errorf("the forecast of a ramp is wrong by %.0f%%", 100*d.Terms.ForecastError)
+	}
+}
+
+func TestMeasuredLatencyCorrectsTheModel(t *testing.T) {
+	cfg := config()
+	cfg.Tick = time.Second
+	late := func(spec int) Snapshot {
+		return with(healthy(20, spec), func(s *Snapshot) { s.Signals.LatencyQuantile = Value(0.8) })
+	}
+	state, n := State{}, 3
+	var d Decision
+	corrected := 0
+	for i := range 600 {
+		state, d = Decide(cfg, state, late(n), noon.Add(time.Duration(i)*time.Second))
+		if d.Replicas > n {
+			corrected++
+			if d.Reason != Latency || !strings.Contains(d.Sentence, "corrected by") {
+				t.Fatalf("at %d s: %s: %s", i, d.Reason, d.Sentence)
+			}
+		}
+		n = d.Replicas
+	}
+	if corrected == 0 || d.Terms.Correction != maxCorrection || n > 6 {
+		t.Errorf("after 600 s of broken promises: %d replicas, correction %.2f", n, d.Terms.Correction)
+	}
+	for i := range 3600 {
+		state, d = Decide(cfg, state, healthy(20, n), noon.Add(time.Duration(600+i)*time.Second))
+		n = d.Replicas
+	}
+	if d.Terms.Correction != 1 || n != 3 {
+		t.Errorf("an hour of low latency later: %d replicas, correction %.2f", n, d.Terms.Correction)
+	}
+}
+
+func TestTheBridgeCoversWhileReplicasStart(t *testing.T) {
+	cfg := config()
+	cfg.Bridge.Ceiling = 3
+	starting := func(ready int) func(int) Snapshot {
+		return func(spec int) Snapshot {
+			return with(healthy(36, spec), func(s *Snapshot) {
+				s.Ready, s.Starting = ready, []Cohort{{2 * time.Second, spec - ready}}
+			})
+		}
+	}
+	state, d := Decide(cfg, State{}, healthy(5, 2), noon)
+	if d.CPUFactor != 1 {
+		t.Errorf("nothing starts: factor %g", d.CPUFactor)
+	}
+	state, d = Decide(cfg, state, healthy(36, 2), noon.Add(2*time.Second))
+	if d.Replicas != 6 || d.CPUFactor != 3 {
+		t.Errorf("6 are needed and 2 are there: %d replicas, factor %g", d.Replicas, d.CPUFactor)
+	}
+	state, d = Decide(cfg, state, starting(4)(6), noon.Add(4*time.Second))
+	if d.CPUFactor != 1.25 {
+		t.Errorf("5 are needed by now and 4 are ready: factor %g, want 1.25", d.CPUFactor)
+	}
+	// What is measured while replicas are raised is not what they usually take.
+	fast := with(starting(4)(6), func(s *Snapshot) { s.Signals.CPULimit, s.Signals.ServiceMean = Value(0.45), Value(0.03) })
+	state, d = Decide(cfg, state, fast, noon.Add(6*time.Second))
+	if d.Replicas != 6 || math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
+		t.Errorf("raised: %d replicas of %g s", d.Replicas, d.Terms.ServiceEffective)
+	}
+	_, d = Decide(cfg, state, healthy(36, 6), noon.Add(8*time.Second))
+	if d.CPUFactor != 1 {
+		t.Errorf("all are ready: factor %g, want the CPU given back", d.CPUFactor)
+	}
+	cfg.Bridge.Ceiling = 1
+	if _, d = Decide(cfg, state, starting(2)(6), noon.Add(8*time.Second)); d.CPUFactor != 1 {
+		t.Errorf("switched off: factor %g", d.CPUFactor)
+	}
+}
+
+func TestStateSurvivesTheWayToAnotherProcess(t *testing.T) {
+	var state State
+	for i := range 100 {
+		state, _ = Decide(config(), state, healthy(20+float64(i%7), 3), noon.Add(time.Duration(i)*2*time.Second))
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var carried State
+	if err := json.Unmarshal(text, &carried); err != nil {
+		t.Fatal(err)
+	}
+	next := noon.Add(200 * time.Second)
+	for _, snap := range []Snapshot{healthy(20, 3), healthy(80, 3), {Spec: 3}} {
+		_, a := Decide(config(), state, snap, next)
+		_, b := Decide(config(), carried, snap, next)
+		if !reflect.DeepEqual(a, b) {
+			t.Errorf("here %+v, there %+v", a, b)
+		}
+	}
+	if len(text) > 20_000 {
+		t.Errorf("the state takes %d bytes", len(text))
+	}
+}
+
+func TestASnapshotSurvivesAFile(t *testing.T) {
+	snap := healthy(20, 3)
+	snap.Signals.ServiceP99, snap.Signals.Backlog, snap.Signals.OldestAge = Value(math.NaN()), Signal{}, Signal{Value: 3, State: Stale}
+	text, err := json.Marshal(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Snapshot
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	_, a := Decide(config(), State{}, snap, noon)
+	_, b := Decide(config(), State{}, back, noon)
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("before %+v, after %+v", a, b)
+	}
+	if err := json.Unmarshal([]byte(`{"signals":{"backlog":{"state":"great"}}}`), &back); err == nil || !strings.Contains(err.Error(), `"great"`) {
+		t.Errorf("an unknown state: %v", err)
 	}
 }
 
@@ -379,35 +670,41 @@ func FuzzDecide(f *testing.F) {
 	f.Add(1e300, 1e300, 1e300, 1e300, 1e300, 1e-300, 1e9, uint8(200), uint16(1), uint8(3))
 	f.Fuzz(func(t *testing.T, rate, backlog, mean, p99, cpu, limit, slots float64, spec uint8, gap uint16, states uint8) {
 		cfg := config()
-		cfg.Min = 2
+		cfg.Min, cfg.Bridge.Ceiling = 2, 4
 		var state State
 		at, n := noon, int(spec)
 		for i := range 4 {
-			snap := Snapshot{Spec: n, Ready: n, Signals: Signals{
+			snap := Snapshot{Spec: n, Ready: n / 2, Starting: []Cohort{{time.Second, n - n/2}}, Signals: Signals{
 				ArrivalShort: Value(rate), ArrivalLong: Value(rate / 2), Backlog: Value(backlog), OldestAge: Value(p99), InFlight: Value(backlog),
 				ServiceMean: Value(mean), ServiceP99: Value(p99), CPUPerRequest: Value(cpu), CPULimit: Value(limit), Slots: Value(slots),
+				LatencyQuantile: Value(p99),
 			}}
 			if states>>i&1 == 1 {
-				snap.Backlog.State = Stale
+				snap.Signals.Backlog.State = Stale
 			}
 			before := state
-			before.window = slices.Clone(state.window)
+			before.Asked, before.History, before.Due = slices.Clone(state.Asked), slices.Clone(state.History), slices.Clone(state.Due)
 			next, d := Decide(cfg, state, snap, at)
 			switch {
 			case n == 0 && (d.Replicas != 0 || d.Reason != Disabled):
 				t.Fatalf("a target scaled to zero: %d (%s)", d.Replicas, d.Reason)
 			case n > 0 && (d.Replicas < cfg.Min || d.Replicas > cfg.Max):
 				t.Fatalf("%d replicas are out of bounds", d.Replicas)
-			case n <= cfg.Max && d.Replicas < n-cfg.Step:
+			case n <= cfg.Max && d.Replicas < n-cfg.ScaleIn.Step:
 				t.Fatalf("from %d to %d: more than a step", n, d.Replicas)
 			case n <= cfg.Max && d.Replicas < n && len(d.Terms.Untrusted) > 0:
 				t.Fatalf("from %d to %d on %v", n, d.Replicas, d.Terms.Untrusted)
-			case !slices.Contains(Reasons(), d.Reason) || d.Sentence == "":
-				t.Fatalf("reason %q, sentence %q", d.Reason, d.Sentence)
+			case !slices.Contains(Reasons(), d.Reason) || !slices.Contains(Limiters(), d.Limiter) || d.Sentence == "":
+				t.Fatalf("reason %q, limiter %q, sentence %q", d.Reason, d.Limiter, d.Sentence)
+			case !(d.CPUFactor >= 1 && d.CPUFactor <= cfg.Bridge.Ceiling):
+				t.Fatalf("factor %g", d.CPUFactor)
 			case !reflect.DeepEqual(before, state):
 				t.Fatal("the state that was handed in was changed")
-			case len(next.window) > cfg.Max:
-				t.Fatalf("the window has grown to %d", len(next.window))
+			case len(next.Asked) > cfg.Max || len(next.History) > maxSamples+1 || len(next.Due) > maxDue:
+				t.Fatalf("the state has grown: %d asked, %d samples, %d due", len(next.Asked), len(next.History), len(next.Due))
+			}
+			if _, err := json.Marshal(next); err != nil {
+				t.Fatalf("a state that can't be saved: %v", err)
 			}
 			state, n, at = next, d.Replicas, at.Add(time.Duration(gap)*time.Millisecond)
 		}
@@ -424,5 +721,57 @@ func TestMoreArrivalsNeverGetFewerReplicas(t *testing.T) {
 	}
 	if err := quick.Check(property, &quick.Config{MaxCount: 1000, Rand: seeded()}); err != nil {
 		t.Error(err)
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	cfg := config()
+	cfg.Max, cfg.Tick = 100, time.Second
+	w := newWatched(1)
+	var state State
+	for i := 0; b.Loop(); i++ {
+		short, long := w.second(200)
+		snap := healthy(200, 28)
+		snap.Signals.ArrivalShort, snap.Signals.ArrivalLong = Value(short), Value(long)
+		state, _ = Decide(cfg, state, snap, noon.Add(time.Duration(i)*time.Second))
+	}
+}
+
+func TestReplicasAreKeptForADemandThatKeepsComingBack(t *testing.T) {
+	cfg := config()
+	cfg.Tick = time.Second
+	// 30 s of 36/s every 150 s: after two returns, 120 s apart, the replicas stay.
+	var state State
+	n, outs := 1, 0
+	count := func(from, to int) int {
+		outs = 0
+		for i := from; i < to; i++ {
+			r := 5.0
+			if i%150 >= 120 {
+				r = 36
+			}
+			var d Decision
+			state, d = Decide(cfg, state, healthy(r, n), noon.Add(time.Duration(i)*time.Second))
+			if d.Replicas > n {
+				outs++
+			}
+			n = d.Replicas
+		}
+		return outs
+	}
+	if first := count(0, 450); first < 3 {
+		t.Errorf("%d scale-outs in three bursts, want each to have some", first)
+	}
+	if later := count(450, 1350); later > 1 {
+		t.Errorf("%d scale-outs in the six bursts after them, want the replicas kept", later)
+	}
+	// A demand that has not come back for half an hour is forgotten.
+	for i := 1350; i < 1350+2100; i++ {
+		var d Decision
+		state, d = Decide(cfg, state, healthy(5, n), noon.Add(time.Duration(i)*time.Second))
+		n = d.Replicas
+		if i == 1350+2099 && (n != 2 || d.Terms.Hold != cfg.ScaleIn.Stabilization.Seconds()) {
+			t.Errorf("half an hour later: %d replicas, held for %g s", n, d.Terms.Hold)
+		}
 	}
 }

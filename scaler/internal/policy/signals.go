@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"encoding/json"
+	"fmt"
 	"iter"
 	"math"
 )
@@ -17,20 +19,37 @@ const (
 	Stale
 	// Invalid means that what was read is NaN, infinite or negative.
 	Invalid
+	// Reset means that the value covers a time in which what it counts started anew
+	// or was not watched: a process or Prometheus itself has restarted, or a replica
+	// was replaced.
+	Reset
 )
 
-// String is the state in one word, as logs show it.
+var stateNames = [...]string{Missing: "missing", OK: "ok", Stale: "stale", Invalid: "invalid", Reset: "reset"}
+
+// SignalStates lists every state that a signal can have.
+func SignalStates() []SignalState { return []SignalState{Missing, OK, Stale, Invalid, Reset} }
+
+// String is the state in one word, as logs and metrics show it.
 func (s SignalState) String() string {
-	switch s {
-	case OK:
-		return "ok"
-	case Stale:
-		return "stale"
-	case Invalid:
-		return "invalid"
-	default:
-		return "missing"
+	if s < 0 || int(s) >= len(stateNames) {
+		return stateNames[Missing]
 	}
+	return stateNames[s]
+}
+
+// MarshalText writes the state as String has it.
+func (s SignalState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *SignalState) UnmarshalText(text []byte) error {
+	for state, name := range stateNames {
+		if name == string(text) {
+			*s = SignalState(state)
+			return nil
+		}
+	}
+	return fmt.Errorf("signal state %q: must be one of %v", text, stateNames)
 }
 
 // Signal is one measured number and whether it can be relied on.
@@ -42,35 +61,80 @@ type Signal struct {
 // Value makes a Signal of a number that was just read: OK, or Invalid where it
 // is NaN, infinite or negative (no signal here can be below zero).
 func Value(v float64) Signal {
-	if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+	if !valid(v) {
 		return Signal{Value: v, State: Invalid}
 	}
 	return Signal{Value: v, State: OK}
 }
 
-func (s Signal) ok() bool { return s.State == OK && Value(s.Value).State == OK }
+func valid(v float64) bool { return v >= 0 && !math.IsInf(v, 0) }
 
-func (s Signal) positive() bool { return s.ok() && s.Value > 0 }
+// OK tells whether the signal can be relied on: its state is [OK], and its value
+// is what such a state promises.
+func (s Signal) OK() bool { return s.State == OK && valid(s.Value) }
+
+func (s Signal) positive() bool { return s.OK() && s.Value > 0 }
+
+// or is the signal's value where it can be relied on.
+func (s Signal) or(otherwise float64) float64 {
+	if s.OK() {
+		return s.Value
+	}
+	return otherwise
+}
+
+type signalJSON struct {
+	Value *float64    `json:"value"` // null for what JSON has no number for
+	State SignalState `json:"state"`
+}
+
+// MarshalJSON writes {"value": …, "state": …}, with null for NaN and infinities.
+func (s Signal) MarshalJSON() ([]byte, error) {
+	out := signalJSON{State: s.State}
+	if !math.IsNaN(s.Value) && !math.IsInf(s.Value, 0) {
+		out.Value = &s.Value
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; null becomes NaN.
+func (s *Signal) UnmarshalJSON(text []byte) error {
+	var in signalJSON
+	if err := json.Unmarshal(text, &in); err != nil {
+		return err
+	}
+	s.State, s.Value = in.State, math.NaN()
+	if in.Value != nil {
+		s.Value = *in.Value
+	}
+	return nil
+}
 
 // Signals are the measurements that a decision is made from.
 type Signals struct {
 	// ArrivalShort and ArrivalLong are arrivals per second over a short window
-	// (it shows a burst first) and over a longer one (it forgets a lull slowly).
-	ArrivalShort, ArrivalLong Signal
-	// Backlog is the number of requests that wait in the queue.
-	Backlog Signal
+	// (it shows a burst first) and over a longer one.
+	ArrivalShort Signal `json:"arrival_short"`
+	ArrivalLong  Signal `json:"arrival_long"`
+	// Backlog is the number of requests that wait for a replica.
+	Backlog Signal `json:"backlog"`
 	// OldestAge is how long the oldest of them has waited, in seconds.
-	OldestAge Signal
+	OldestAge Signal `json:"oldest_age"`
 	// InFlight is the number of requests sent to a replica and not answered yet.
-	InFlight Signal
+	InFlight Signal `json:"in_flight"`
 	// ServiceMean and ServiceP99 are seconds from having a slot to having the reply.
-	ServiceMean, ServiceP99 Signal
+	ServiceMean Signal `json:"service_mean"`
+	ServiceP99  Signal `json:"service_p99"`
 	// CPUPerRequest is CPU seconds used for one answered request.
-	CPUPerRequest Signal
-	// CPULimit is the CPU cores that one replica may use.
-	CPULimit Signal
+	CPUPerRequest Signal `json:"cpu_per_request"`
+	// CPULimit is the CPU cores that one replica may use, as usual: without what the
+	// bridge adds.
+	CPULimit Signal `json:"cpu_limit"`
 	// Slots is the number of requests that one replica serves at the same time.
-	Slots Signal
+	Slots Signal `json:"slots"`
+	// LatencyQuantile is the latency, in seconds, that the share Config.Quantile of
+	// the requests answered lately has stayed inside. NaN where there were none.
+	LatencyQuantile Signal `json:"latency_quantile"`
 }
 
 // Named yields every signal with the name that logs and metrics use.
@@ -90,19 +154,11 @@ func (s *Signals) Named() iter.Seq2[string, *Signal] {
 			{"cpu_per_request", &s.CPUPerRequest},
 			{"cpu_limit", &s.CPULimit},
 			{"slots", &s.Slots},
+			{"latency_quantile", &s.LatencyQuantile},
 		} {
 			if !yield(n.name, n.signal) {
 				return
 			}
 		}
 	}
-}
-
-// Snapshot is everything that one decision sees.
-type Snapshot struct {
-	Signals
-	// Spec is the number of replicas that the target is told to have.
-	Spec int
-	// Ready is how many of them are ready.
-	Ready int
 }
