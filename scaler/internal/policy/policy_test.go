@@ -138,6 +138,20 @@ func TestServiceTimeIsWhatTheQuotaAllowsNotWhatAnIdleReplicaShows(t *testing.T) 
 	}
 }
 
+func TestUpkeepIsNotThePriceOfARequest(t *testing.T) {
+	state, _ := Decide(config(), State{}, healthy(20, 5), noon)
+	// 2/s over five replicas: of 30 ms for each, half is the replicas' own.
+	lull := with(healthy(2, 5), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(0.03) })
+	state, d := Decide(config(), state, lull, noon.Add(2*time.Second))
+	if math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
+		t.Errorf("in a lull: %.3f s, want the 0.1 s known before", d.Terms.ServiceEffective)
+	}
+	busy := with(healthy(20, 5), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(0.03) })
+	if _, d = Decide(config(), state, busy, noon.Add(4*time.Second)); math.Abs(d.Terms.ServiceEffective-0.2) > 1e-9 {
+		t.Errorf("busy: %.3f s, want the 0.2 s that it costs now", d.Terms.ServiceEffective)
+	}
+}
+
 func TestABacklogAsksForWhatDrainsItInTime(t *testing.T) {
 	backlog := func(n, age float64) func(int) Snapshot {
 		return func(spec int) Snapshot {

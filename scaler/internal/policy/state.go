@@ -66,11 +66,13 @@ type Known struct {
 
 const (
 	// lowRate is the arrival rate per second under which a window holds too few
-	// requests to tell what one costs: what was known before is kept, and a
-	// replica's idle CPU use is not taken for the price of a request.
-	lowRate  = 1.0
-	maxSlots = 1024
-	gapTicks = 5
+	// requests to tell what one costs: what was known before is kept. busyShare is the
+	// share of the ready replicas' CPU that requests must use to tell it better than
+	// what is known: below, a replica's own upkeep is a good part of the price.
+	lowRate   = 1.0
+	busyShare = 0.1
+	maxSlots  = 1024
+	gapTicks  = 5
 	// unlearned is how long after the bridge's end service times still show it.
 	unlearned = 40 * time.Second
 )
@@ -107,7 +109,9 @@ func (s *State) learn(snap Snapshot, now time.Time) {
 	learn(&s.Known.CPULimit, m.CPULimit)
 	learn(&s.Known.ServiceMean, m.ServiceMean)
 	learn(&s.Known.ServiceP99, m.ServiceP99)
-	if math.Max(m.ArrivalShort.or(0), m.ArrivalLong.or(0)) >= lowRate {
+	rate := math.Max(m.ArrivalShort.or(0), m.ArrivalLong.or(0))
+	busy := rate*m.CPUPerRequest.or(0) >= busyShare*float64(snap.Ready)*s.Known.CPULimit
+	if rate >= lowRate && (busy || s.Known.CPUPerRequest == 0) {
 		learn(&s.Known.CPUPerRequest, m.CPUPerRequest)
 	}
 }
