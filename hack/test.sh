@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-"$ROOT/hack/apt.sh" redis-server prometheus libjpeg62-turbo-dev
+"$ROOT/hack/apt.sh" redis-server prometheus libjpeg62-turbo-dev chromium
 "$ROOT/hack/ort.sh"
 export ORT_LIB=$STATE/lib/libonnxruntime.so.1
 

@@ -6,42 +6,68 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
-	"regexp"
+	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Config is what the file says, defaults filled in, all of it valid.
 type Config struct {
 	Target     Target
+	Mode       Mode
 	Prometheus Prometheus
+	Signals    Signals
 	SLO        SLO
 	Replicas   Replicas
 	// Tick is the time between decisions.
-	Tick     time.Duration
-	ScaleOut ScaleOut
-	ScaleIn  ScaleIn
-	Lease    Lease
+	Tick time.Duration
+	// LeadTime is the time from ordering a replica to its being ready, until it has
+	// been learned.
+	LeadTime  time.Duration
+	ScaleOut  ScaleOut
+	ScaleIn   ScaleIn
+	Fallback  Fallback
+	Bridge    Bridge
+	Schedules []Schedule
+	Lease     Lease
+	State     State
 	// Listen is the address of /metrics, /healthz and /readyz.
 	Listen string
 }
 
-// Target is the Deployment that is scaled.
-type Target struct{ Namespace, Kind, Name string }
+// Target is what is scaled: any kind that has the scale subresource.
+type Target struct {
+	Namespace, APIVersion, Kind string
+	// Resource is the kind's plural, as the API server's paths have it.
+	Resource string
+	Name     string
+	// Container is the one whose CPU the bridge raises, "" for the pod's first.
+	Container string
+}
+
+// Mode says whether decisions are carried out.
+type Mode string
+
+const (
+	// Active carries decisions out.
+	Active Mode = "active"
+	// DryRun only says what would be done.
+	DryRun Mode = "dry-run"
+)
 
 // Prometheus is where the signals are read.
 type Prometheus struct {
 	URL string
-	// Timeout of one query, less than a tick.
+	// Timeout of one reading of all signals, less than a tick.
 	Timeout time.Duration
+	// ScrapeInterval is how often Prometheus scrapes what the signals are made of.
+	// The windows of rates are multiples of it.
+	ScrapeInterval time.Duration
+	// StaleAfter is the age of the newest sample from which a signal is stale, at
+	// least two scrapes.
+	StaleAfter time.Duration
 }
 
 // SLO is the promise: the share Quantile of requests is answered within Latency.
@@ -50,26 +76,96 @@ type SLO struct {
 	Quantile float64
 }
 
-// Replicas bounds the count.
-type Replicas struct{ Min, Max int }
+// Replicas bounds the count: 0 ≤ Min ≤ Max, 1 ≤ Max.
+type Replicas struct {
+	Min, Max int
+	// IdleAfter is how long nothing may have arrived before the last replicas are
+	// taken away, where Min is 0.
+	IdleAfter time.Duration
+}
 
-// ScaleOut bounds what may be planned for.
+// ScaleOut bounds what may be planned for, and how fast replicas are added: by
+// Step or the Share (0..1) of the present count, whichever is more, in one
+// Interval. Without Step and Share there is no bound.
 type ScaleOut struct {
 	// Utilization is the highest share of a replica's time that may be planned for.
 	Utilization float64
+	Step        int
+	Share       float64
+	Interval    time.Duration
 }
 
-// ScaleIn says how slowly replicas are taken away.
+// ScaleIn says how slowly replicas are taken away; Step, Share and Interval are
+// as in [ScaleOut].
 type ScaleIn struct {
+	// Tolerance is the share (0..1) by which demand may grow without the smaller
+	// count's being too small.
+	Tolerance float64
+	// Stabilization is how long nothing higher may have been asked for.
 	Stabilization time.Duration
 	Step          int
+	Share         float64
 	Interval      time.Duration
+}
+
+// Fallback is the least count once the load has been unknown for the time After;
+// an After of 0 holds the present count for ever.
+type Fallback struct {
+	After    time.Duration
+	Replicas int
+}
+
+// Bridge lets ready replicas have more CPU while others start.
+type Bridge struct {
+	// Ceiling is the most CPU of one replica, as a multiple of its usual limit; 1
+	// switches the bridge off.
+	Ceiling float64
 }
 
 // Lease is the Kubernetes Lease that elects the one scaler that writes.
 type Lease struct {
 	Enabled         bool
 	Namespace, Name string
+}
+
+// State is where what was learned is kept for the scaler that leads next.
+type State struct {
+	// ConfigMap is its name, in the target's namespace.
+	ConfigMap string
+}
+
+// Defaults are what a file without any key stands for. What has no default, the
+// target's place and Prometheus' URL, is empty.
+func Defaults() Config {
+	return Config{
+		Target: Target{APIVersion: "apps/v1", Kind: "Deployment"},
+		Mode:   Active,
+		Prometheus: Prometheus{
+			Timeout:        800 * time.Millisecond,
+			ScrapeInterval: time.Second,
+			StaleAfter:     10 * time.Second,
+		},
+		Signals:  defaultSignals(),
+		SLO:      SLO{Latency: 500 * time.Millisecond, Quantile: 0.99},
+		Replicas: Replicas{Min: 1, Max: 10, IdleAfter: 5 * time.Minute},
+		Tick:     time.Second,
+		LeadTime: 15 * time.Second,
+		ScaleOut: ScaleOut{Utilization: 0.85},
+		ScaleIn:  ScaleIn{Tolerance: 0.1, Stabilization: time.Minute, Step: 1, Share: 0.25, Interval: 5 * time.Second},
+		Bridge:   Bridge{Ceiling: 1},
+		Lease:    Lease{Enabled: true, Namespace: "headroom", Name: "headroom-scaler"},
+		State:    State{ConfigMap: "headroom-scaler-state"},
+		Listen:   ":8002",
+	}
+}
+
+// Equal tells whether both configs say the same.
+func (c Config) Equal(other Config) bool {
+	if !slices.EqualFunc(c.Schedules, other.Schedules, Schedule.equal) {
+		return false
+	}
+	c.Schedules, other.Schedules = nil, nil
+	return reflect.DeepEqual(c, other)
 }
 
 // maxFile bounds what is read, in bytes. A config is well under one percent of it.
@@ -98,294 +194,25 @@ func Load(path string) (Config, error) {
 	return c, errors.Join(lines...)
 }
 
-// Parse checks the text of a config file, and returns every problem with it.
+// Parse checks the text of a config file, and returns every problem with it, one
+// line each. With any problem the Config is the zero value.
 func Parse(text []byte) (Config, []string) {
-	c := Config{
-		Target:     Target{Kind: "Deployment"},
-		Prometheus: Prometheus{Timeout: 800 * time.Millisecond},
-		SLO:        SLO{Latency: 500 * time.Millisecond, Quantile: 0.99},
-		Replicas:   Replicas{Min: 1, Max: 10},
-		Tick:       time.Second,
-		ScaleOut:   ScaleOut{Utilization: 0.8},
-		ScaleIn:    ScaleIn{Stabilization: time.Minute, Step: 1, Interval: 10 * time.Second},
-		Lease:      Lease{Enabled: true, Namespace: "headroom", Name: "headroom-scaler"},
-		Listen:     ":8002",
+	c := Defaults()
+	drafts := &schedules{}
+	r := reader{
+		keys:  c.keys(),
+		lists: map[string]list{"schedules": {most: 100, item: drafts.item}},
+		seen:  map[string]bool{}, bad: map[string]bool{},
 	}
-	keys := map[string]key{
-		"target.namespace":      {name(&c.Target.Namespace), true},
-		"target.kind":           {oneOf(&c.Target.Kind, "Deployment"), false},
-		"target.name":           {name(&c.Target.Name), true},
-		"prometheus.url":        {webURL(&c.Prometheus.URL), true},
-		"prometheus.timeout":    {duration(&c.Prometheus.Timeout, 10*time.Millisecond, time.Minute), false},
-		"slo.latency":           {duration(&c.SLO.Latency, time.Millisecond, time.Minute), false},
-		"slo.quantile":          {number(&c.SLO.Quantile, 0.5, 0.9999), false},
-		"replicas.min":          {integer(&c.Replicas.Min, 1, 10_000), false},
-		"replicas.max":          {integer(&c.Replicas.Max, 1, 10_000), false},
-		"tick":                  {duration(&c.Tick, 100*time.Millisecond, time.Minute), false},
-		"scaleOut.utilization":  {number(&c.ScaleOut.Utilization, 0.05, 0.99), false},
-		"scaleIn.stabilization": {duration(&c.ScaleIn.Stabilization, 0, time.Hour), false},
-		"scaleIn.step":          {integer(&c.ScaleIn.Step, 1, 10_000), false},
-		"scaleIn.interval":      {duration(&c.ScaleIn.Interval, 0, time.Hour), false},
-		"lease.enabled":         {boolean(&c.Lease.Enabled), false},
-		"lease.namespace":       {name(&c.Lease.Namespace), false},
-		"lease.name":            {name(&c.Lease.Name), false},
-		"listen":                {address(&c.Listen), false},
-	}
-	r := reader{keys: keys, seen: map[string]bool{}, bad: map[string]bool{}}
 	r.read(text)
 	r.missing()
-	good := func(keys ...string) bool {
-		return !slices.ContainsFunc(keys, func(k string) bool { return r.bad[k] })
+	if c.Target.Resource == "" {
+		c.Target.Resource = strings.ToLower(c.Target.Kind) + "s"
 	}
-	if good("replicas.min", "replicas.max") && c.Replicas.Min > c.Replicas.Max {
-		r.problem("replicas.min: %d is more than replicas.max, which is %d", c.Replicas.Min, c.Replicas.Max)
-	}
-	if good("prometheus.timeout", "tick") && c.Prometheus.Timeout >= c.Tick {
-		r.problem("prometheus.timeout: %s must be less than tick, which is %s", c.Prometheus.Timeout, c.Tick)
-	}
+	c.Schedules = drafts.done()
+	c.check(&r)
 	if len(r.problems) > 0 {
 		return Config{}, r.problems
 	}
 	return c, nil
-}
-
-// A key is one that a file may have: how its value is read, and whether it must be there.
-type key struct {
-	set      func(value string) (allowed string, ok bool)
-	required bool
-}
-
-type reader struct {
-	keys     map[string]key
-	seen     map[string]bool
-	bad      map[string]bool
-	problems []string
-}
-
-func (r *reader) problem(format string, args ...any) {
-	r.problems = append(r.problems, oneLine(fmt.Sprintf(format, args...)))
-}
-
-// oneLine keeps a problem to one line of a bearable length, whatever the file has in it.
-func oneLine(s string) string {
-	const most = 500
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, s)
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
-
-func (r *reader) read(text []byte) {
-	dec := yaml.NewDecoder(strings.NewReader(string(text)))
-	var doc, more yaml.Node
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
-		return // an empty file lacks its required keys, which is said
-	case err != nil:
-		r.notYAML(err)
-		return
-	}
-	switch err := dec.Decode(&more); {
-	case errors.Is(err, io.EOF):
-	case err != nil:
-		r.notYAML(err)
-		return
-	default:
-		r.problem("line %d: a second YAML document, and one is allowed", more.Line)
-	}
-	root := doc.Content[0]
-	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-		return
-	}
-	r.mapping("", root)
-}
-
-func (r *reader) notYAML(err error) {
-	r.problem("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
-	for k := range r.keys {
-		r.seen[k] = true // whether a key is there can't be told
-	}
-}
-
-func (r *reader) mapping(prefix string, node *yaml.Node) {
-	if node.Kind != yaml.MappingNode {
-		where := "the file"
-		if prefix != "" {
-			where = strings.TrimSuffix(prefix, ".")
-		}
-		r.problem("line %d: %s: must be a mapping with the keys %s", node.Line, where, r.allowed(prefix))
-		for k := range r.keys {
-			if strings.HasPrefix(k, prefix) {
-				r.seen[k], r.bad[k] = true, true
-			}
-		}
-		return
-	}
-	own := map[string]bool{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		k, v := node.Content[i], node.Content[i+1]
-		path := prefix + k.Value
-		switch field, leaf := r.keys[path]; {
-		case own[k.Value]:
-			r.problem("line %d: %s: given twice", k.Line, path)
-		case leaf:
-			r.seen[path] = true
-			r.scalar(path, field, v)
-		case r.section(path + "."):
-			r.mapping(path+".", v)
-		default:
-			r.problem("line %d: %s: unknown key; allowed here: %s", k.Line, path, r.allowed(prefix))
-		}
-		own[k.Value] = true
-	}
-}
-
-func (r *reader) scalar(path string, field key, node *yaml.Node) {
-	value, shown := node.Value, node.Value
-	switch {
-	case node.Kind != yaml.ScalarNode:
-		value, shown = "", "a list, mapping or alias"
-	case node.Tag == "!!null" || value == "":
-		value, shown = "", "nothing"
-	}
-	if allowed, ok := field.set(value); !ok {
-		r.bad[path] = true
-		r.problem("line %d: %s: %s is not allowed, must be %s", node.Line, path, shown, allowed)
-	}
-}
-
-func (r *reader) section(prefix string) bool {
-	for k := range r.keys {
-		if strings.HasPrefix(k, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// allowed lists the keys directly under a prefix.
-func (r *reader) allowed(prefix string) string {
-	var names []string
-	for k := range r.keys {
-		if rest, ok := strings.CutPrefix(k, prefix); ok {
-			top, _, _ := strings.Cut(rest, ".")
-			names = append(names, top)
-		}
-	}
-	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ", ")
-}
-
-func (r *reader) missing() {
-	var names []string
-	for k, field := range r.keys {
-		if field.required && !r.seen[k] {
-			names = append(names, k)
-		}
-	}
-	slices.Sort(names)
-	for _, k := range names {
-		allowed, _ := r.keys[k].set("")
-		r.problem("%s: missing, must be %s", k, allowed)
-	}
-}
-
-type setter = func(string) (string, bool)
-
-func duration(to *time.Duration, least, most time.Duration) setter {
-	return func(s string) (string, bool) {
-		allowed := fmt.Sprintf("a duration from %s to %s, such as 500ms or 2s", least, most)
-		d, err := time.ParseDuration(s)
-		if err != nil || d < least || d > most {
-			return allowed, false
-		}
-		*to = d
-		return allowed, true
-	}
-}
-
-func integer(to *int, least, most int) setter {
-	return func(s string) (string, bool) {
-		allowed := fmt.Sprintf("a whole number from %d to %d", least, most)
-		n, err := strconv.Atoi(s)
-		if err != nil || n < least || n > most {
-			return allowed, false
-		}
-		*to = n
-		return allowed, true
-	}
-}
-
-func number(to *float64, least, most float64) setter {
-	return func(s string) (string, bool) {
-		allowed := fmt.Sprintf("a number from %g to %g", least, most)
-		x, err := strconv.ParseFloat(s, 64)
-		if err != nil || !(x >= least && x <= most) {
-			return allowed, false
-		}
-		*to = x
-		return allowed, true
-	}
-}
-
-func boolean(to *bool) setter {
-	return func(s string) (string, bool) {
-		if s != "true" && s != "false" {
-			return "true or false", false
-		}
-		*to = s == "true"
-		return "", true
-	}
-}
-
-func oneOf(to *string, values ...string) setter {
-	return func(s string) (string, bool) {
-		if !slices.Contains(values, s) {
-			return strings.Join(values, " or "), false
-		}
-		*to = s
-		return "", true
-	}
-}
-
-// label is RFC 1123's, as Kubernetes wants it for the names used here.
-var label = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
-
-func name(to *string) setter {
-	return func(s string) (string, bool) {
-		if len(s) > 63 || !label.MatchString(s) {
-			return "1 to 63 of a-z, 0-9 and -, with no - at either end", false
-		}
-		*to = s
-		return "1 to 63 of a-z, 0-9 and -, with no - at either end", true
-	}
-}
-
-func webURL(to *string) setter {
-	const allowed = "a URL such as http://prometheus:9090"
-	return func(s string) (string, bool) {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-			return allowed, false
-		}
-		*to = s
-		return allowed, true
-	}
-}
-
-func address(to *string) setter {
-	return func(s string) (string, bool) {
-		_, port, err := net.SplitHostPort(s)
-		if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
-			return "host:port or :port, with a port from 0 (any free one) to 65535", false
-		}
-		*to = s
-		return "", true
-	}
 }

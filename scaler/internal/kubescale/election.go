@@ -9,7 +9,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -33,14 +32,14 @@ const (
 
 // NewElection prepares to stand for the Lease namespace/name as identity, which
 // must be different for each scaler.
-func NewElection(client kubernetes.Interface, namespace, name, identity string, log *slog.Logger) (*Election, error) {
+func NewElection(client *Client, namespace, name, identity string, log *slog.Logger) (*Election, error) {
 	e := &Election{log: log}
 	e.config = leaderelection.LeaderElectionConfig{
 		Name: name,
 		Lock: &watchedLock{
 			Interface: &resourcelock.LeaseLock{
 				LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: name},
-				Client:     client.CoordinationV1(),
+				Client:     client.Kubernetes.CoordinationV1(),
 				LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
 			},
 			log: log,

@@ -21,8 +21,8 @@ type Config struct {
 	// Tick is the usual time between decisions. A gap of more than five of them
 	// voids what was known about the stabilization window.
 	Tick time.Duration `json:"tick"`
-	// ScrapeInterval is how often Prometheus looks. ArrivalShort is taken from three
-	// scrapes.
+	// ScrapeInterval is how often Prometheus looks, 1 s unless given. ArrivalShort is
+	// taken from three scrapes.
 	ScrapeInterval time.Duration `json:"scrapeInterval"`
 
 	ScaleOut Rate    `json:"scaleOut"`

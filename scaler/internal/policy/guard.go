@@ -57,7 +57,7 @@ func (s *State) foresee(t Terms, now time.Time) {
 		switch {
 		case f.At.After(now):
 			due = append(due, f)
-		case t.Level > 0:
+		case t.Level >= lowRate:
 			s.ForecastError, s.ForecastKnown = (f.Rate-t.Level)/t.Level, true
 		}
 	}

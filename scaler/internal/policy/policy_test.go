@@ -682,6 +682,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(10.0, 5.0, 0.1, 0.2, 0.015, 0.15, 1.0, uint8(3), uint16(2), uint8(0))
 	f.Add(math.NaN(), math.Inf(1), -1.0, 0.0, 1e300, 1e-300, 1e300, uint8(0), uint16(9999), uint8(255))
 	f.Add(1e300, 1e300, 1e300, 1e300, 1e300, 1e-300, 1e9, uint8(200), uint16(1), uint8(3))
+	f.Add(1e15, 1e15, 1e15, 1e15, 1e15, 1e-8, 1e9, uint8(200), uint16(1), uint8(3))
 	f.Fuzz(func(t *testing.T, rate, backlog, mean, p99, cpu, limit, slots float64, spec uint8, gap uint16, states uint8) {
 		cfg := config()
 		cfg.Min, cfg.Bridge.Ceiling = 2, 4
@@ -717,8 +718,8 @@ func FuzzDecide(f *testing.F) {
 			case len(next.Asked) > cfg.Max || len(next.History) > maxSamples+1 || len(next.Due) > maxDue:
 				t.Fatalf("the state has grown: %d asked, %d samples, %d due", len(next.Asked), len(next.History), len(next.Due))
 			}
-			if _, err := json.Marshal(next); err != nil {
-				t.Fatalf("a state that can't be saved: %v", err)
+			if _, err := json.Marshal([]any{next, snap, d}); err != nil {
+				t.Fatalf("what can't be saved: %v", err)
 			}
 			state, n, at = next, d.Replicas, at.Add(time.Duration(gap)*time.Millisecond)
 		}

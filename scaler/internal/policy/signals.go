@@ -17,7 +17,7 @@ const (
 	OK
 	// Stale means that a value was read that is too old to act on.
 	Stale
-	// Invalid means that what was read is NaN, infinite or negative.
+	// Invalid means that what was read is NaN, negative, infinite or as good as.
 	Invalid
 	// Reset means that the value covers a time in which what it counts started anew
 	// or was not watched: a process or Prometheus itself has restarted, or a replica
@@ -59,7 +59,7 @@ type Signal struct {
 }
 
 // Value makes a Signal of a number that was just read: OK, or Invalid where it
-// is NaN, infinite or negative (no signal here can be below zero).
+// is NaN, negative or above 1e15 (no signal here can be either).
 func Value(v float64) Signal {
 	if !valid(v) {
 		return Signal{Value: v, State: Invalid}
@@ -67,13 +67,15 @@ func Value(v float64) Signal {
 	return Signal{Value: v, State: OK}
 }
 
-func valid(v float64) bool { return v >= 0 && !math.IsInf(v, 0) }
+func valid(v float64) bool { return v >= 0 && v <= 1e15 }
 
 // OK tells whether the signal can be relied on: its state is [OK], and its value
 // is what such a state promises.
 func (s Signal) OK() bool { return s.State == OK && valid(s.Value) }
 
-func (s Signal) positive() bool { return s.OK() && s.Value > 0 }
+// positive leaves out what only rounding has kept from zero, which is no good to
+// divide by.
+func (s Signal) positive() bool { return s.OK() && s.Value > 1e-9 }
 
 // or is the signal's value where it can be relied on.
 func (s Signal) or(otherwise float64) float64 {

@@ -17,11 +17,18 @@ const (
 
 // sampleSpan is how many seconds of arrivals one sample shows: what lies between the
 // first and the last of three scrapes.
-func (cfg Config) sampleSpan() float64 { return 2 * cfg.ScrapeInterval.Seconds() }
+func (cfg Config) sampleSpan() float64 { return 2 * cfg.scrape() }
 
 // newsAge is how old what is seen is on average when a decision is made from it: half
 // of a sample, half a scrape and a tick, seconds.
-func (cfg Config) newsAge() float64 { return 1.5*cfg.ScrapeInterval.Seconds() + cfg.Tick.Seconds() }
+func (cfg Config) newsAge() float64 { return 1.5*cfg.scrape() + cfg.Tick.Seconds() }
+
+func (cfg Config) scrape() float64 {
+	if cfg.ScrapeInterval <= 0 {
+		return 1
+	}
+	return cfg.ScrapeInterval.Seconds()
+}
 
 // size works out what this moment asks for, before any limit.
 func size(cfg Config, s *State, snap Snapshot, now time.Time) Terms {
@@ -57,7 +64,7 @@ func size(cfg Config, s *State, snap Snapshot, now time.Time) Terms {
 		}
 		t.sizeBacklog(cfg, snap, service, slots, lead)
 		t.ForScaleIn = max(g.replicas(Load{(d.level + inCaution*d.err) * (1 + cfg.ScaleIn.Tolerance), service}), t.ForForecast)
-		if ready := min(snap.Ready, snap.Spec); ready > 0 {
+		if ready := min(snap.Ready, snap.Spec); ready > 0 && d.level > 0 {
 			if latency := (Load{d.level, service}).Latency(ready*slots, cfg.Quantile); !math.IsInf(latency, 0) {
 				t.LatencyModel = latency
 			}

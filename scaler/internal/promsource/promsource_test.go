@@ -3,220 +3,144 @@ package promsource
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/model"
 
+	"headroom.dev/scaler/internal/config"
 	"headroom.dev/scaler/internal/policy"
-	"headroom.dev/scaler/internal/promtest"
 )
 
-// between says what is wrong with a signal that should be OK and in a range.
-func between(s policy.Signal, least, most float64) string {
-	if s.State != policy.OK || s.Value < least || s.Value > most {
-		return fmt.Sprintf("%g (%s), want %g to %g", s.Value, s.State, least, most)
+func TestSwitchedOffSignalsAreNeutral(t *testing.T) {
+	fake := newFake(t)
+	o := options(fake.URL)
+	on := o.Signals
+	o.Signals = config.Signals{Arrivals: on.Arrivals, ServiceMean: on.ServiceMean, Freshness: on.Freshness}
+	m, err := open(t, o).Read(context.Background())
+	zero, one := policy.Value(0), policy.Value(1)
+	want := policy.Signals{
+		ArrivalShort: one, ArrivalLong: one, ServiceMean: one, ServiceP99: one, Slots: one,
+		Backlog: zero, OldestAge: zero, InFlight: zero, CPUPerRequest: zero, CPULimit: zero, LatencyQuantile: zero,
 	}
-	return ""
+	if err != nil || m.Signals != want || m.Work != nil {
+		t.Errorf("%v, %+v; want %+v", err, m, want)
+	}
+	if names := slices.Sorted(maps.Keys(m.Ages)); !slices.Equal(names, []string{"arrival_long", "arrival_short", "service_mean"}) {
+		t.Errorf("ages of %q", names)
+	}
+	fake.refuse("inference_latency_seconds_sum")
+	if m, _ := open(t, o).Read(context.Background()); m.Signals.ServiceP99 != (policy.Signal{}) {
+		t.Errorf("a p99 of %+v, where the mean is missing", m.Signals.ServiceP99)
+	}
 }
 
-// One real Prometheus, and a day in the life of what it scrapes.
-func TestReadFromARealPrometheus(t *testing.T) {
-	door, old, young := promtest.NewExporter(t), promtest.NewExporter(t), promtest.NewExporter(t)
-	traffic := func(rate float64) {
-		door.Counter("dispatcher_requests_total", rate, nil)
-		old.Counter("inference_requests_total", rate, prometheus.Labels{"outcome": "answered"})
-		old.Counter("process_cpu_seconds_total", rate*0.015, nil)
-		old.Histogram("inference_latency_seconds", rate, 0.04)
-	}
-	door.Gauge("dispatcher_queue_size", 0)
-	door.Gauge("dispatcher_queue_oldest_age_seconds", 0)
-	door.Gauge("dispatcher_in_flight", 2)
-	for _, server := range []*promtest.Exporter{old, young} {
-		server.Stamp()
-		server.Gauge("inference_slots", 1)
-		server.Gauge("modelserver_cpu_limit_cores", 0.15)
-		server.Counter("inference_requests_total", 0, prometheus.Labels{"outcome": "refused"})
-	}
-	old.Gauge("modelserver_ready", 1)
-	traffic(0)
-	// The young replica loads its model: all CPU, and next to nothing answered.
-	young.Gauge("modelserver_ready", 0)
-	young.Counter("process_cpu_seconds_total", 0.15, nil)
-	young.Counter("inference_requests_total", 0.5, prometheus.Labels{"outcome": "answered"})
-
-	server := promtest.Start(t, map[string][]string{dispatcher: {door.Address}, modelServer: {old.Address, young.Address}})
-	source, err := New(Options{URL: server.URL, Timeout: time.Second, Long: 8 * time.Second, StaleAfter: 3 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := policy.Config{
-		Min: 1, Max: 10, SLO: 500 * time.Millisecond, Quantile: 0.99, Utilization: 0.8,
-		Stabilization: time.Minute, Step: 1, Interval: 10 * time.Second, Tick: 2 * time.Second,
-	}
-	var state policy.State
-	// until reads, and decides about one replica, until both are as told.
-	until := func(t *testing.T, check func(policy.Signals, error, policy.Decision) string) {
-		t.Helper()
-		promtest.Eventually(t, 25*time.Second, func() error {
-			signals, err := source.Read(context.Background())
-			var d policy.Decision
-			state, d = policy.Decide(cfg, state, policy.Snapshot{Signals: signals, Spec: 1, Ready: 1}, time.Now())
-			if problem := check(signals, err, d); problem != "" {
-				return errors.Join(fmt.Errorf("%s\nread: %+v\ndecided: %d (%s: %s)", problem, signals, d.Replicas, d.Reason, d.Sentence), err)
-			}
-			return nil
-		})
-	}
-
-	t.Run("a service that nobody uses is idle, not broken", func(t *testing.T) {
-		until(t, func(s policy.Signals, err error, d policy.Decision) string {
-			switch {
-			case err != nil || d.Reason != policy.Idle || d.Replicas != 1:
-				return "not idle"
-			case s.ServiceMean.State != policy.Invalid || s.ServiceP99.State != policy.Invalid || s.CPUPerRequest.State != policy.Missing:
-				return "0/0 should be NaN"
-			}
-			return between(s.ArrivalLong, 0, 0) + between(s.Slots, 1, 1) + between(s.CPULimit, 0.15, 0.15)
-		})
-	})
-
-	t.Run("under load every signal has its value, whatever a young replica burns", func(t *testing.T) {
-		traffic(36)
-		door.Gauge("dispatcher_queue_size", 3)
-		door.Gauge("dispatcher_queue_oldest_age_seconds", 0.07)
-		until(t, func(s policy.Signals, err error, d policy.Decision) string {
-			// The whole long window has to lie in the load. A p99 in the bucket from
-			// 25 to 50 ms is interpolated to 49.75 ms. 36/s of 15 ms of CPU at 0.15 cores
-			// are 3.6 erlangs of 100 ms, and the budget is 400 ms: 5 replicas.
-			problem := between(s.ArrivalShort, 35, 37) + between(s.ArrivalLong, 35, 37) +
-				between(s.Backlog, 3, 3) + between(s.OldestAge, 0.07, 0.07) + between(s.InFlight, 2, 2) +
-				between(s.ServiceMean, 0.0399, 0.0401) + between(s.ServiceP99, 0.0497, 0.0498) +
-				between(s.CPUPerRequest, 0.0145, 0.0155)
-			if problem == "" && (err != nil || d.Replicas != 5 || d.Reason != policy.Demand) {
-				problem = "want 5 replicas for demand"
-			}
-			return problem
-		})
-	})
-
-	t.Run("NaN is invalid", func(t *testing.T) {
-		door.Gauge("dispatcher_queue_size", math.NaN())
-		until(t, func(s policy.Signals, _ error, _ policy.Decision) string {
-			if s.Backlog.State != policy.Invalid {
-				return "the backlog should be invalid"
-			}
-			return ""
-		})
-		door.Gauge("dispatcher_queue_size", 0)
-	})
-
-	t.Run("a target that can't be scraped has missing signals", func(t *testing.T) {
-		door.Down(true)
-		until(t, func(s policy.Signals, err error, d policy.Decision) string {
-			if err != nil || s.Backlog.State != policy.Missing || s.InFlight.State != policy.Missing || s.Slots.State != policy.OK || len(d.Terms.Untrusted) == 0 {
-				return "the dispatcher's signals should be missing, the model server's not"
-			}
-			return ""
-		})
-		door.Down(false)
-	})
-
-	t.Run("samples that don't get newer are stale", func(t *testing.T) {
-		old.Freeze()
-		young.Freeze()
-		until(t, func(s policy.Signals, err error, _ policy.Decision) string {
-			if err != nil || s.Slots.State != policy.Stale || s.CPULimit.State != policy.Stale || s.Backlog.State != policy.OK {
-				return "the model server's signals should be stale, the dispatcher's not"
-			}
-			return ""
-		})
-		old.Thaw()
-		young.Thaw()
-	})
-
-	t.Run("a Prometheus that hangs costs one timeout and leaves nothing to rely on", func(t *testing.T) {
-		server.Freeze(t)
-		defer server.Thaw(t)
-		began := time.Now()
-		signals, err := source.Read(context.Background())
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("took %s, want about the timeout of 1 s", took)
-		}
-		if err == nil || !strings.Contains(err.Error(), "12 of 12 queries failed") || !strings.Contains(err.Error(), server.URL) {
-			t.Errorf("error %v, want one that names the server", err)
-		}
-		if signals != (policy.Signals{}) {
-			t.Errorf("signals %+v, want all missing", signals)
-		}
-	})
-
-	t.Run("and is read again once it answers", func(t *testing.T) {
-		until(t, func(s policy.Signals, err error, _ policy.Decision) string {
-			if err != nil {
-				return "still failing"
-			}
-			return between(s.ArrivalShort, 35, 37) + between(s.Slots, 1, 1)
-		})
-	})
-}
-
-func TestAnswersThatAreNotOneNumber(t *testing.T) {
-	for name, answer := range map[string]string{
-		"has 2 values":           `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]},{"metric":{},"value":[1,"2"]}]}}`,
-		"is a scalar":            `{"status":"success","data":{"resultType":"scalar","result":[1,"1"]}}`,
-		"request body too large": `{"status":"` + strings.Repeat("x", maxAnswer) + `"}`,
-		"bad_response":           `<html>`,
+func TestStates(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	const arrivals, short, age = "arrival_short", "restarts of arrivals within 750ms", "age of arrivals"
+	for _, tc := range []struct {
+		name    string
+		answers map[string]float64 // others are 1, or none for restarts
+		without string
+		want    policy.SignalState
+		value   float64
+	}{
+		{"a number of now is good", nil, "", policy.OK, 1},
+		{"as is zero", map[string]float64{arrivals: 0}, "", policy.OK, 0},
+		{"and the oldest that is fresh", map[string]float64{age: 3}, "", policy.OK, 1},
+		{"and one from the future", map[string]float64{age: -5}, "", policy.OK, 1},
+		{"one that is older is stale", map[string]float64{age: 3.001}, "", policy.Stale, 1},
+		{"one of unknown age too", nil, age, policy.Stale, 1},
+		{"an age that is no number is unknown", map[string]float64{age: nan}, "", policy.Stale, 1},
+		{"nothing is missing, whatever the age", nil, arrivals, policy.Missing, 0},
+		{"below zero is invalid", map[string]float64{arrivals: -1}, "", policy.Invalid, -1},
+		{"so is infinity", map[string]float64{arrivals: inf}, "", policy.Invalid, inf},
+		{"what is old and invalid is stale", map[string]float64{arrivals: -1, age: 4}, "", policy.Stale, -1},
+		{"a restart in its window resets it", map[string]float64{short: 2}, "", policy.Reset, 1},
+		{"one in another window doesn't", map[string]float64{"restarts of arrivals within 7s500ms": 1}, "", policy.OK, 1},
+		{"one of what serves doesn't", map[string]float64{"restarts of service within 7s500ms": 1}, "", policy.OK, 1},
+		{"what is old and reset is stale", map[string]float64{short: 2, age: 4}, "", policy.Stale, 1},
+		{"what is no number and reset is invalid", map[string]float64{short: 2, arrivals: -1}, "", policy.Invalid, -1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				_, _ = w.Write([]byte(answer))
-			}))
-			defer server.Close()
-			source, err := New(Options{URL: server.URL})
-			if err != nil {
-				t.Fatal(err)
-			}
-			signals, err := source.Read(context.Background())
-			if err == nil || !strings.Contains(err.Error(), name) || signals != (policy.Signals{}) {
-				t.Errorf("%v, %+v; want an error with %q and nothing read", err, signals, name)
+		t.Run(tc.name, func(t *testing.T) {
+			fake := newFake(t)
+			fake.answers, fake.without = tc.answers, tc.without
+			m, err := open(t, options(fake.URL)).Read(context.Background())
+			if got := m.Signals.ArrivalShort; err != nil || got.State != tc.want || got.Value != tc.value {
+				t.Errorf("%v, %+v; want %g (%s)", err, got, tc.value, tc.want)
 			}
 		})
 	}
 }
 
-func TestOneFailedQueryLeavesTheOthersGood(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.FormValue("query"), "max(dispatcher_queue_size)") {
-			w.WriteHeader(http.StatusUnprocessableEntity)
-			_, _ = w.Write([]byte(`{"status":"error","errorType":"execution","error":"too many samples"}`))
-			return
+func TestHosts(t *testing.T) {
+	for replica, want := range map[string]string{
+		"http://10.0.0.1:8001":                   "10.0.0.1",
+		"https://model-server-0.pods:8001/infer": "model-server-0.pods",
+		"http://[fd00::1]:8001":                  "fd00::1",
+		"10.0.0.1:8001":                          "10.0.0.1",
+		"[fd00::1]:8001":                         "fd00::1",
+		"model-server-0":                         "model-server-0",
+		"10.0.0.1":                               "10.0.0.1",
+		"fd00::1":                                "fd00::1",
+		"[fd00::1]":                              "fd00::1",
+		"http://%zz":                             "",
+		"":                                       "",
+	} {
+		if got := host(replica); got != want {
+			t.Errorf("%q is %q, want %q", replica, got, want)
 		}
-		_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}`))
-	}))
-	defer server.Close()
-	source, err := New(Options{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	signals, err := source.Read(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "1 of 12 queries failed (backlog)") || !strings.Contains(err.Error(), "too many samples") {
-		t.Errorf("error %v, want the failed query named", err)
-	}
-	if signals.Backlog.State != policy.Missing || signals.InFlight != policy.Value(1) {
-		t.Errorf("%+v, want only the backlog missing", signals)
 	}
 }
 
-// Every metric that is asked for is one that the contract promises.
+func TestWorkByHost(t *testing.T) {
+	sample := func(value float64, labels model.Metric) *model.Sample {
+		return &model.Sample{Value: model.SampleValue(value), Metric: labels}
+	}
+	got := workByHost([]*model.Sample{
+		sample(2, model.Metric{"replica": "http://10.0.0.1:8001"}),
+		sample(1, model.Metric{"replica": "http://10.0.0.1:8002", "instance": "10.9.9.9:8000"}),
+		sample(0, model.Metric{"instance": "10.0.0.2:8001"}),
+		sample(math.NaN(), model.Metric{"instance": "10.0.0.3:8001"}),
+		sample(-1, model.Metric{"instance": "10.0.0.4:8001"}),
+		sample(5, model.Metric{"pod": "model-server-0"}),
+	})
+	if want := (map[string]float64{"10.0.0.1": 3, "10.0.0.2": 0}); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestExpand(t *testing.T) {
+	got := expand(`label_replace(f($quantile, x[$window] offset $window), "a", "$1", "b", "(.*)$")`, 90*time.Second, 0.999)
+	if want := `label_replace(f(0.999, x[1m30s] offset 1m30s), "a", "$1", "b", "(.*)$")`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestAnAddressThatIsNone(t *testing.T) {
+	if _, err := New(options("http://%zz")); err == nil || !strings.Contains(err.Error(), "prometheus URL") {
+		t.Errorf("%v, want an error", err)
+	}
+}
+
+func TestAPasswordIsNotTold(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	_, err := open(t, options(strings.Replace(server.URL, "http://", "http://user:secret@", 1))).Read(context.Background())
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v, want one without the password", err)
+	}
+}
+
+// Every metric that is asked for by default is one that the contract promises.
 func TestQueriesUseTheContractsMetrics(t *testing.T) {
 	text, err := os.ReadFile("../../../contract/metrics.json")
 	if err != nil {
@@ -244,29 +168,30 @@ func TestQueriesUseTheContractsMetrics(t *testing.T) {
 			}
 		}
 	}
-	signals, ages := queries(5*time.Second, 30*time.Second)
-	for job, query := range ages {
-		signals = append(signals, signal{"age", job, query})
-	}
+	signals, asked := questions(options("http://p:9090"))
 	series := regexp.MustCompile(`(dispatcher|inference|modelserver|process)_[a-z_]+`)
-	for _, s := range signals {
-		names := series.FindAllString(s.query, -1)
-		if len(names) == 0 {
-			t.Errorf("%s: no metric in %s", s.name, s.query)
-		}
-		for _, name := range names {
-			if jobs[name] != s.job {
-				t.Errorf("%s asks for %s of job %q, the contract has it in job %q", s.name, name, s.job, jobs[name])
+	used := map[string]map[string]bool{} // question → jobs
+	for _, q := range asked {
+		used[q.name] = map[string]bool{}
+		for _, name := range series.FindAllString(q.expression, -1) {
+			if jobs[name] == "" {
+				t.Errorf("%s asks for %s, which the contract doesn't have", q.name, name)
 			}
+			used[q.name][jobs[name]] = true
+		}
+		if len(used[q.name]) != 1 {
+			t.Errorf("%s asks for jobs %v, want one: %s", q.name, used[q.name], q.expression)
+		}
+	}
+	// A signal is as fresh as the process is that measures it.
+	for _, s := range signals {
+		if want := used[ageQuestion(s.group)]; !maps.Equal(used[s.name], want) {
+			t.Errorf("%s is of %v, its age of %v", s.name, used[s.name], want)
 		}
 	}
 	var named policy.Signals
-	asked := map[string]bool{}
-	for _, s := range signals {
-		asked[s.name] = true
-	}
 	for name := range named.Named() {
-		if !asked[name] {
+		if used[name] == nil {
 			t.Errorf("nothing asks for %s", name)
 		}
 	}
