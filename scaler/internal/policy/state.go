@@ -74,7 +74,7 @@ const (
 	maxSlots  = 1024
 	gapTicks  = 5
 	// unlearned is how long after the bridge's end service times still show it.
-	unlearned = 40 * time.Second
+	unlearned = 70 * time.Second
 )
 
 // observe takes in what the snapshot tells beyond this one decision.
