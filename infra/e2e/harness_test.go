@@ -56,10 +56,18 @@ func newStack(t *testing.T, settings map[string]string) *stack {
 	return s
 }
 
-// set is `pulumi config set`.
+// set is `pulumi config set`; the key may be a path such as schedules[0].name.
 func (s *stack) set(t *testing.T, key, value string) {
 	t.Helper()
-	s.run(t, "config", "set", key, value)
+	s.run(t, "config", "set", "--path", key, value)
+}
+
+// checkNoDrift has neither the program nor the cluster ask for a change.
+func (s *stack) checkNoDrift(t *testing.T) {
+	t.Helper()
+	s.run(t, "preview", "--expect-no-changes")
+	s.run(t, "refresh", "--yes", "--skip-preview")
+	s.run(t, "preview", "--expect-no-changes")
 }
 
 // run runs a pulumi command that has to succeed and returns its output.
@@ -119,11 +127,38 @@ func kubectl(t *testing.T, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
+// follow returns the lines that a kubectl command, such as get --watch, prints
+// until its result is called.
+func follow(t *testing.T, args ...string) func() []string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "kubectl", args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() []string {
+		t.Helper()
+		cancel()
+		_ = cmd.Wait() // it has been told to end
+		if stderr.Len() > 0 {
+			t.Fatalf("kubectl %s: %s", strings.Join(args, " "), stderr.String())
+		}
+		return strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	}
+}
+
 // pod is what the tests ask of a pod.
 type pod struct {
 	Metadata struct {
 		Name, UID         string
 		DeletionTimestamp *string
+	}
+	Spec struct {
+		Containers []struct {
+			Resources struct{ Limits map[string]string }
+		}
 	}
 	Status struct {
 		ContainerStatuses []struct {
@@ -184,6 +219,35 @@ func replicas(t *testing.T, namespace string) int {
 		t.Fatalf("spec.replicas is %q: %v", out, err)
 	}
 	return n
+}
+
+// awaitReplicas waits until the Deployment asks for so many.
+func awaitReplicas(t *testing.T, want int, timeout time.Duration) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d replicas", want), timeout, func() error {
+		if n := replicas(t, namespace); n != want {
+			return fmt.Errorf("%d replicas", n)
+		}
+		return nil
+	})
+}
+
+// annotate is `kubectl annotate` of the scaled Deployment.
+func annotate(t *testing.T, annotations ...string) {
+	t.Helper()
+	kubectl(t, append([]string{"-n", namespace, "annotate", "--overwrite", "deployment/model-server"}, annotations...)...)
+}
+
+// scalerLog is the log of all scalers. None of it may say that a right is missing.
+func scalerLog(t *testing.T) string {
+	t.Helper()
+	log := kubectl(t, "-n", namespace, "logs", "--selector=app.kubernetes.io/name=scaler", "--tail=-1")
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, "forbidden") {
+			t.Errorf("the scaler lacks a right: %s", line)
+		}
+	}
+	return log
 }
 
 // notFound tells whether kubectl's output says that there is no such thing.

@@ -24,13 +24,20 @@ import (
 const namespace = "headroom-e2e"
 
 // TestStack tells one story, because each step needs the one before it: up, a
-// request, a burst that scales out and in, the HPA in the scaler's place, down.
+// request, a burst that scales out and in, people's orders, a crash of the
+// scaler, zero model servers, the HPA in the scaler's place, down.
 func TestStack(t *testing.T) {
 	settings := map[string]string{
 		"namespace":            namespace,
 		"dispatcherNodePort":   "30601",
 		"prometheusNodePort":   "30190",
 		"scaleInStabilization": "15s",
+		"bridgeCeiling":        "2",
+		// One that is in force at no time that matters: it is there to be understood.
+		"schedules[0].name":     "new-year",
+		"schedules[0].cron":     "0 0 1 1 *",
+		"schedules[0].duration": "1m",
+		"schedules[0].floor":    "1",
 	}
 	if notFound(t, "get", "apiservice", "v1beta1.metrics.k8s.io") != nil {
 		settings["metricsServer"] = "false" // another stack on this cluster brought it
@@ -72,24 +79,22 @@ func TestStack(t *testing.T) {
 	})
 
 	step(t, "a request is answered", func(t *testing.T) {
-		reply := query(t, outputs["dispatcherUrl"])
+		// A first request to a cold stack may take longer than the SLO.
+		reply := query(t, outputs["dispatcherUrl"], "10s")
 		if got := reply.Predictions[0].Label; got != "fire engine" {
 			t.Errorf("fire-engine.jpg is classified as %q", got)
 		}
 	})
 
 	step(t, "a burst adds replicas, and its end removes them", func(t *testing.T) {
+		lent := followCPU(t)
 		burst(t, outputs)
-		eventually(t, "scale-in to one replica", 3*time.Minute, func() error {
-			if n := replicas(t, namespace); n != 1 {
-				return fmt.Errorf("%d replicas", n)
-			}
-			return nil
-		})
+		awaitReplicas(t, 1, 3*time.Minute)
+		checkCPU(t, lent())
 	})
 
 	step(t, "the scaler said why", func(t *testing.T) {
-		log := kubectl(t, "-n", namespace, "logs", "deployment/scaler", "--tail=-1")
+		log := scalerLog(t)
 		for _, want := range []string{`"reason"`, "scale_in"} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the scaler's log has no %s", want)
@@ -100,15 +105,13 @@ func TestStack(t *testing.T) {
 		}
 	})
 
-	step(t, "scaling is no drift", func(t *testing.T) {
-		kubectl(t, "-n", namespace, "scale", "deployment/model-server", "--replicas=2")
-		s.run(t, "preview", "--expect-no-changes")
-		s.run(t, "refresh", "--yes", "--skip-preview")
-		s.run(t, "preview", "--expect-no-changes")
-	})
+	step(t, "people's orders are followed and no drift", func(t *testing.T) { followsOrders(t, s) })
+	step(t, "another scaler takes over from one that crashed", takesOver)
+	step(t, "the last model server goes, and a request brings one back", func(t *testing.T) { goesToZero(t, s, outputs) })
 
 	step(t, "hpa takes over without touching a model server pod", func(t *testing.T) {
 		before := modelServerPods(t, namespace)
+		s.set(t, "minReplicas", "1")
 		s.set(t, "scaler", "hpa")
 		s.run(t, "up", "--yes", "--skip-preview")
 		after := modelServerPods(t, namespace)
@@ -140,7 +143,7 @@ func TestStack(t *testing.T) {
 		if got := s.outputs(t)["scaler"]; got != "hpa" {
 			t.Errorf("output scaler is %q", got)
 		}
-		query(t, outputs["dispatcherUrl"])
+		query(t, outputs["dispatcherUrl"], "10s")
 		s.run(t, "preview", "--expect-no-changes")
 	})
 
@@ -225,8 +228,9 @@ type reply struct {
 	}
 }
 
-// query sends a picture and checks the answer against the contract.
-func query(t *testing.T, dispatcher string) reply {
+// query sends a picture and checks the answer against the contract. The timeout
+// is the promise where it is empty.
+func query(t *testing.T, dispatcher, timeout string) reply {
 	t.Helper()
 	picture, err := os.ReadFile(filepath.Join("..", "..", "models", "vehicles", "samples", "fire-engine.jpg"))
 	if err != nil {
@@ -236,8 +240,9 @@ func query(t *testing.T, dispatcher string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A first request to a cold stack may take longer than the SLO.
-	request.Header.Set("Headroom-Timeout", "10s")
+	if timeout != "" {
+		request.Header.Set("Headroom-Timeout", timeout)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +298,7 @@ func diagnose(t *testing.T) {
 	for _, args := range [][]string{
 		{"get", "pods,deployments,hpa,endpointslices", "-o", "wide"},
 		{"get", "events", "--sort-by=.lastTimestamp"},
-		{"logs", "deployment/scaler", "--tail=30"},
+		{"logs", "--selector=app.kubernetes.io/name=scaler", "--prefix", "--tail=30"},
 		{"logs", "deployment/dispatcher", "--tail=30"},
 		{"logs", "deployment/model-server", "--tail=30"},
 	} {

@@ -35,15 +35,14 @@ type Config struct {
 	CreateNamespace bool   // false: the namespace is there already and is left alone
 	KubeContext     string // context of the kubeconfig; empty: the current one
 
-	Scaler         Scaler
-	HPACPUPercent  int // of the CPU request, 1 to 100
-	MinReplicas    int // 1 to 1000, at most MaxReplicas
-	MaxReplicas    int // 1 to 1000
-	Replicas       int // 1 to 1000, used with ScalerNone only
-	ScalerReplicas int // 1 to 5, used with ScalerCustom only; one leads
+	Scaler        Scaler
+	HPACPUPercent int // of the CPU request, 1 to 100
+	MinReplicas   int // 0 with ScalerCustom, else 1, to 1000, at most MaxReplicas
+	MaxReplicas   int // 1 to 1000
+	Replicas      int // 1 to 1000, used with ScalerNone only
+	Custom        Custom
 
-	SLOLatency           time.Duration // 10ms to 60s
-	ScaleInStabilization time.Duration // 1s to 1h, used with ScalerCustom only
+	SLOLatency time.Duration // 10ms to 60s
 
 	ModelServerCPURequest string // quantity, 10m to 64
 	ModelServerCPULimit   string // quantity, 10m to 64, at least the request
@@ -62,7 +61,7 @@ type Config struct {
 
 	ClusterDomain            string // of the cluster's DNS, such as cluster.local
 	MetricsServer            bool
-	PrometheusScrapeInterval time.Duration // 1s to 60s, whole milliseconds
+	PrometheusScrapeInterval time.Duration // 1s to 60s, with ScalerCustom to 15s, whole milliseconds
 	PrometheusRetention      string        // such as 6h or 15d
 	RedisMaxMemory           string        // such as 256mb, 16mb to 64gb
 	RedisPassword            string        // empty: one is generated when the Secret is first made
@@ -116,15 +115,14 @@ func (r *reader) load(root fs.FS) (Config, Problems) {
 		CreateNamespace: r.boolean("createNamespace", true),
 		KubeContext:     r.text("kubeContext", ""),
 
-		Scaler:         Scaler(r.text("scaler", string(ScalerCustom))),
-		HPACPUPercent:  r.integer("hpaCpuPercent", 70),
-		MinReplicas:    r.integer("minReplicas", 1),
-		MaxReplicas:    r.integer("maxReplicas", 10),
-		Replicas:       r.integer("replicas", 1),
-		ScalerReplicas: r.integer("scalerReplicas", 1),
+		Scaler:        Scaler(r.text("scaler", string(ScalerCustom))),
+		HPACPUPercent: r.integer("hpaCpuPercent", 70),
+		MinReplicas:   r.integer("minReplicas", 1),
+		MaxReplicas:   r.integer("maxReplicas", 10),
+		Replicas:      r.integer("replicas", 1),
+		Custom:        r.custom(),
 
-		SLOLatency:           r.duration("sloLatency", 500*time.Millisecond),
-		ScaleInStabilization: r.duration("scaleInStabilization", time.Minute),
+		SLOLatency: r.duration("sloLatency", 500*time.Millisecond),
 
 		ModelServerCPURequest: r.text("modelServerCpuRequest", "500m"),
 		ModelServerCPULimit:   r.text("modelServerCpuLimit", "1"),
@@ -176,17 +174,20 @@ func (c Config) validate(broken map[string]bool) Problems {
 		"must be a DNS label: at most 63 lower-case letters, digits and -, with a letter or digit at both ends")
 	v.oneOf("scaler", string(c.Scaler), string(ScalerCustom), string(ScalerHPA), string(ScalerNone))
 	v.within("hpaCpuPercent", c.HPACPUPercent, 1, 100)
-	v.within("minReplicas", c.MinReplicas, 1, 1000)
+	v.within("minReplicas", c.MinReplicas, 0, 1000)
+	if v.sound("scaler") && c.Scaler != ScalerCustom {
+		v.rule(c.MinReplicas >= 1, "minReplicas", strconv.Itoa(c.MinReplicas),
+			fmt.Sprintf("must be at least 1 with headroom:scaler %s: only custom can start from zero", c.Scaler))
+	}
 	v.within("maxReplicas", c.MaxReplicas, 1, 1000)
 	v.within("replicas", c.Replicas, 1, 1000)
-	v.within("scalerReplicas", c.ScalerReplicas, 1, 5)
 	if v.sound("minReplicas", "maxReplicas") {
 		v.rule(c.MinReplicas <= c.MaxReplicas, "minReplicas", strconv.Itoa(c.MinReplicas),
 			fmt.Sprintf("must be at most headroom:maxReplicas, which is %d", c.MaxReplicas))
 	}
 
 	v.between("sloLatency", c.SLOLatency, 10*time.Millisecond, time.Minute)
-	v.between("scaleInStabilization", c.ScaleInStabilization, time.Second, time.Hour)
+	v.custom(c)
 
 	request := v.quantity("modelServerCpuRequest", c.ModelServerCPURequest, cpuMillis, 10, 64_000,
 		"must be CPU cores from 10m to 64, such as 250m or 1.5")
@@ -219,8 +220,8 @@ func (c Config) validate(broken map[string]bool) Problems {
 		"must be a DNS domain in lower case, such as cluster.local")
 	v.between("prometheusScrapeInterval", c.PrometheusScrapeInterval, time.Second, time.Minute)
 	if v.sound("scaler", "prometheusScrapeInterval") && c.Scaler == ScalerCustom {
-		v.rule(c.PrometheusScrapeInterval <= 2*time.Second, "prometheusScrapeInterval", c.PrometheusScrapeInterval.String(),
-			"must be at most 2s with headroom:scaler custom, whose shortest rate looks back 5s")
+		v.rule(c.PrometheusScrapeInterval <= 15*time.Second, "prometheusScrapeInterval", c.PrometheusScrapeInterval.String(),
+			"must be at most 15s with headroom:scaler custom, whose rates look back 3 scrapes and more")
 	}
 	v.rule(retention.MatchString(c.PrometheusRetention), "prometheusRetention", c.PrometheusRetention,
 		"must be a whole number from 1 to 9999 and h, d or w, such as 6h or 15d")
@@ -232,6 +233,9 @@ func (c Config) validate(broken map[string]bool) Problems {
 	}
 	return v.problems
 }
+
+// FromZero tells whether an idle service has no model server at all.
+func (c Config) FromZero() bool { return c.Scaler == ScalerCustom && c.MinReplicas == 0 }
 
 // ModelServerMemoryBytes is ModelServerMemory in bytes.
 func (c Config) ModelServerMemoryBytes() int64 {

@@ -40,7 +40,11 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Config{
 		Namespace: "headroom", CreateNamespace: true,
-		Scaler: ScalerCustom, HPACPUPercent: 70, MinReplicas: 1, MaxReplicas: 10, Replicas: 1, ScalerReplicas: 1, ScaleInStabilization: time.Minute,
+		Scaler: ScalerCustom, HPACPUPercent: 70, MinReplicas: 1, MaxReplicas: 10, Replicas: 1,
+		Custom: Custom{
+			Mode: ModeActive, Replicas: 2, ScaleInStabilization: time.Minute, BridgeCeiling: 1,
+			IdleAfter: 5 * time.Minute, ColdStartAllowance: 30 * time.Second,
+		},
 		SLOLatency:            500 * time.Millisecond,
 		ModelServerCPURequest: "500m", ModelServerCPULimit: "1", ModelServerMemory: "512Mi",
 		DispatcherReplicas: 1, BackendConcurrency: 1,
@@ -97,14 +101,24 @@ func TestEveryRuleNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"hpaCpuPercent=0", `headroom:hpaCpuPercent is "0"; must be a whole number from 1 to 100`},
 		{"hpaCpuPercent=101", `headroom:hpaCpuPercent is "101"; must be a whole number from 1 to 100`},
 		{"hpaCpuPercent=70%", `headroom:hpaCpuPercent is "70%"; must be a whole number`},
-		{"minReplicas=0", `headroom:minReplicas is "0"; must be a whole number from 1 to 1000`},
+		{"minReplicas=-1", `headroom:minReplicas is "-1"; must be a whole number from 0 to 1000`},
 		{"minReplicas=11", `headroom:minReplicas is "11"; must be at most headroom:maxReplicas, which is 10`},
 		{"maxReplicas=1001", `headroom:maxReplicas is "1001"; must be a whole number from 1 to 1000`},
 		{"maxReplicas=many", `headroom:maxReplicas is "many"; must be a whole number`},
 		{"replicas=0", `headroom:replicas is "0"; must be a whole number from 1 to 1000`},
-		{"prometheusScrapeInterval=3s", `headroom:prometheusScrapeInterval is "3s"; must be at most 2s with headroom:scaler custom, whose shortest rate looks back 5s`},
+		{"prometheusScrapeInterval=16s", `headroom:prometheusScrapeInterval is "16s"; must be at most 15s with headroom:scaler custom, whose rates look back 3 scrapes and more`},
 		{"scaleInStabilization=10ms", `headroom:scaleInStabilization is "10ms"; must be a duration in whole milliseconds from 1s to 1h0m0s, such as 1.5s`},
 		{"scalerReplicas=6", `headroom:scalerReplicas is "6"; must be a whole number from 1 to 5`},
+		{"scalerMode=observe", `headroom:scalerMode is "observe"; must be one of active, dry-run`},
+		{"bridgeCeiling=0.5", `headroom:bridgeCeiling is "0.5"; must be a number from 1 to 16`},
+		{"bridgeCeiling=NaN", `headroom:bridgeCeiling is "NaN"; must be a number from 1 to 16`},
+		{"bridgeCeiling=twice", `headroom:bridgeCeiling is "twice"; must be a number`},
+		{"idleAfter=0s", `headroom:idleAfter is "0s"; must be a duration in whole milliseconds from 1s to 24h0m0s, such as 1.5s`},
+		{"coldStartAllowance=11m", `headroom:coldStartAllowance is "11m0s"; must be a duration in whole milliseconds from 1s to 10m0s, such as 1.5s`},
+		{"fallbackAfter=-1s", `headroom:fallbackAfter is "-1s"; must be a duration in whole milliseconds from 0s to 24h0m0s, such as 1.5s`},
+		{"fallbackReplicas=-1", `headroom:fallbackReplicas is "-1"; must be a whole number from 0 to 1000`},
+		{"fallbackReplicas=11", `headroom:fallbackReplicas is "11"; must be at most headroom:maxReplicas, which is 10`},
+		{"fallbackReplicas=3", `headroom:fallbackReplicas is "3"; must be 0 while headroom:fallbackAfter is 0s, which holds the present count for ever`},
 		{"sloLatency=500", `headroom:sloLatency is "500"; ` + duration},
 		{"sloLatency=1ms", `headroom:sloLatency is "1ms"; must be a duration in whole milliseconds from 10ms to 1m0s, such as 1.5s`},
 		{"modelServerCpuRequest=lots", `headroom:modelServerCpuRequest is "lots"; must be CPU cores from 10m to 64, such as 250m or 1.5`},
@@ -141,6 +155,19 @@ func TestEveryRuleNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 			_, err := Load(written(test.setting), project())
 			require.EqualError(t, err, test.message)
 		})
+	}
+}
+
+func TestOnlyTheCustomScalerStartsFromZero(t *testing.T) {
+	cfg, err := Load(written("minReplicas=0"), project())
+	require.NoError(t, err)
+	require.True(t, cfg.FromZero())
+	cfg, err = Load(written("minReplicas=1"), project())
+	require.NoError(t, err)
+	require.False(t, cfg.FromZero())
+	for _, scaler := range []string{"hpa", "none"} {
+		_, err := Load(written("scaler="+scaler, "minReplicas=0"), project())
+		require.EqualError(t, err, `headroom:minReplicas is "0"; must be at least 1 with headroom:scaler `+scaler+`: only custom can start from zero`)
 	}
 }
 
@@ -218,7 +245,7 @@ func TestPulumiYAMLDeclaresTheKeysOfThisProgram(t *testing.T) {
 	withDefaults := Source{Values: map[string]string{}}
 	for full, key := range declared.Config {
 		require.NotEmpty(t, key.Description, full)
-		require.Contains(t, []string{"string", "integer", "boolean"}, key.Type, full)
+		require.Contains(t, []string{"string", "integer", "boolean", "array"}, key.Type, full)
 		require.NotNil(t, key.Default, "%s: without a default the engine would ask for the key", full)
 		text, isText := key.Default.(string)
 		if !isText {

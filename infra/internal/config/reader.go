@@ -65,11 +65,27 @@ func (r *reader) integer(key string, fallback int) int {
 	return number
 }
 
-func (r *reader) duration(key string, fallback time.Duration) time.Duration {
+func (r *reader) number(key string, fallback float64) float64 {
 	value, ok := r.lookup(key)
 	if !ok {
 		return fallback
 	}
+	number, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		r.fail(key, fmt.Sprintf("is %q", value), "must be a number")
+		return fallback
+	}
+	return number
+}
+
+func (r *reader) duration(key string, fallback time.Duration) time.Duration {
+	if value, ok := r.lookup(key); ok {
+		return r.parseDuration(key, value, fallback)
+	}
+	return fallback
+}
+
+func (r *reader) parseDuration(key, value string, fallback time.Duration) time.Duration {
 	duration, err := time.ParseDuration(value)
 	if err != nil {
 		r.fail(key, fmt.Sprintf("is %q", value), "must be a duration with its unit, such as 500ms or 2s")

@@ -37,6 +37,21 @@ type Args struct {
 	RedisVersion           pulumi.StringOutput // changes with the password
 	Backends               string              // NAMESPACE/SERVICE of the model servers
 	Exposure               workload.Exposure
+	ColdStart              ColdStart
+}
+
+// ColdStart says what becomes of requests while there is no model server.
+type ColdStart struct {
+	Allowance time.Duration // how long they may wait for the first one; 0: no longer than others
+	WakeURL   string        // each of its addresses is told of them
+}
+
+// flags are none where model servers never go to zero.
+func (c ColdStart) flags() []string {
+	if c.Allowance == 0 {
+		return nil
+	}
+	return []string{"--cold-start-allowance", c.Allowance.String(), "--wake", c.WakeURL}
 }
 
 // Dispatcher is the component.
@@ -65,7 +80,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 		Replicas:        &args.Replicas,
 		Image:           args.Image,
 		ImagePullPolicy: args.ImagePullPolicy,
-		Args: []string{
+		Args: append([]string{
 			"--redis", args.RedisURL,
 			"--endpoints-of", args.Backends,
 			"--slo", args.SLOLatency.String(),
@@ -73,7 +88,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 			"--backend-concurrency", strconv.Itoa(args.BackendConcurrency),
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
-		},
+		}, args.ColdStart.flags()...),
 		Env: corev1.EnvVarArray{args.RedisPassword, corev1.EnvVarArgs{
 			// Go collects garbage before the container is over its limit.
 			Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(strconv.Itoa(memory * 8 / 10)),

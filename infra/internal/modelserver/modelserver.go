@@ -71,6 +71,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 			CPURequest: args.CPURequest, CPULimit: args.CPULimit,
 			MemoryRequest: args.Memory, MemoryLimit: args.Memory,
 		},
+		CPUInPlace: true, // the scaler may lend a replica some while others start
 		// A new replica counts within a second of being ready. A busy one is slow
 		// to answer under its CPU limit, and taking it out or restarting it would
 		// make the others busier: the other tries are patient.

@@ -14,11 +14,13 @@ import (
 // Name is the name of everything here.
 const Name = "scaler"
 
-// lease is the Lease by which one of the scaler's replicas leads.
-const lease = "headroom-scaler"
+const (
+	lease = "headroom-scaler"       // the Lease by which one of the scaler's replicas leads
+	state = "headroom-scaler-state" // the ConfigMap with what the next leader goes on with; the scaler makes it
+)
 
-// MetricsPort serves metrics and health.
-var MetricsPort = workload.Port{Name: workload.MetricsPort, Number: 8002}
+// Port serves metrics, health, decisions and wake-ups.
+var Port = workload.Port{Name: workload.MetricsPort, Number: 8002}
 
 const (
 	configFolder = "/etc/headroom"
@@ -30,12 +32,31 @@ type Args struct {
 	Namespace                workload.Namespace
 	Image, ImagePullPolicy   string
 	Replicas                 int    // one leads, the others wait
+	DryRun                   bool   // true: it decides and tells, and has no right to change anything
 	Deployment               string // name of the one that is scaled
+	Container                string // name of the one whose CPU the bridge raises
 	PrometheusURL            string
+	ScrapeInterval           time.Duration // Prometheus' own
 	SLOLatency               time.Duration
-	ScaleInStabilization     time.Duration
 	MinReplicas, MaxReplicas int
+	IdleAfter                time.Duration // with MinReplicas 0, from the last arrival to zero
+	ScaleInStabilization     time.Duration
+	FallbackAfter            time.Duration // how long the count is held while the load is unknown; 0: for ever
+	FallbackReplicas         int           // and then the least count
+	BridgeCeiling            float64       // most CPU of a replica while others start, times its limit; 1: off
+	Schedules                []Schedule
 }
+
+// Schedule is a least count for times that are known beforehand.
+type Schedule struct {
+	Name, Cron, Timezone string
+	Duration             time.Duration
+	Floor                int
+}
+
+// WakeURL is where a request that finds no replica is told of, at every one of
+// the scaler's pods: any of them may lead.
+func WakeURL() string { return fmt.Sprintf("http://%s:%d/wake", Name, Port.Number) }
 
 // Scaler is the component.
 type Scaler struct {
@@ -48,7 +69,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler
 	if err := ctx.RegisterComponentResource("headroom:infra:Scaler", Name, s, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
-	account, err := workload.Grant(ctx, args.Namespace, Name, permissions(args.Deployment), pulumi.Parent(s))
+	account, err := workload.Grant(ctx, args.Namespace, Name, permissions(args), pulumi.Parent(s))
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +91,10 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler
 		Image:           args.Image,
 		ImagePullPolicy: args.ImagePullPolicy,
 		Args:            []string{"--config", configFolder + "/" + configKey},
-		Ports:           []workload.Port{MetricsPort},
+		Ports:           []workload.Port{Port},
 		Resources:       workload.Resources{CPURequest: "20m", CPULimit: "500m", MemoryRequest: "48Mi", MemoryLimit: "256Mi"},
-		Readiness:       workload.HTTPProbe("/readyz", MetricsPort.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 5}),
-		Liveness:        workload.HTTPProbe("/healthz", MetricsPort.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
+		Readiness:       workload.HTTPProbe("/readyz", Port.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 5}),
+		Liveness:        workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		ServiceAccount:  account,
 		GracePeriod:     15,
 		Annotations:     pulumi.StringMap{"headroom.dev/config-checksum": pulumi.String(workload.Checksum(config))},
@@ -84,21 +105,10 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler
 	if err != nil {
 		return nil, err
 	}
-	if err := workload.NewMetricsService(ctx, args.Namespace, Name, MetricsPort, pulumi.Parent(s)); err != nil {
-		return nil, err
+	for _, service := range []string{Name, workload.MetricsService(Name)} {
+		if err := workload.NewHeadlessService(ctx, args.Namespace, Name, service, Port, pulumi.Parent(s)); err != nil {
+			return nil, err
+		}
 	}
 	return s, ctx.RegisterResourceOutputs(s, pulumi.Map{"deployment": pulumi.String(Name)})
-}
-
-// permissions are the least that the scaler works with: it sets the number of
-// replicas of one Deployment and can change nothing else about it.
-func permissions(deployment string) []workload.Permission {
-	return []workload.Permission{
-		{Group: "apps", Resources: []string{"deployments"}, Verbs: []string{"get"}, Names: []string{deployment}},
-		{Group: "apps", Resources: []string{"deployments/scale"}, Verbs: []string{"get", "update"}, Names: []string{deployment}},
-		// An object that isn't there yet can't be named in a permission to make it.
-		{Group: "coordination.k8s.io", Resources: []string{"leases"}, Verbs: []string{"create"}},
-		{Group: "coordination.k8s.io", Resources: []string{"leases"}, Verbs: []string{"get", "update"}, Names: []string{lease}},
-		{Group: "", Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
-	}
 }

