@@ -17,6 +17,9 @@ ARRIVALS ?= poisson
 SEED     ?= 1
 IMAGES   ?= models/vehicles/samples
 RUN      ?=
+POLICIES ?=
+WORKLOADS ?=
+OUT      ?=
 export STACK CONTEXT REGISTRY BUILDER MODEL
 # Only for those who replay: the names are also flags of the programs under test.
 demo loadtest: export TRACE := $(TRACE)
@@ -26,9 +29,16 @@ demo loadtest: export ARRIVALS := $(ARRIVALS)
 demo loadtest: export SEED := $(SEED)
 demo loadtest: export IMAGES := $(IMAGES)
 demo loadtest: export RUN := $(RUN)
+simulate: export TRACE := $(TRACE)
+simulate: export SCALE := $(SCALE)
+simulate: export SPEED := $(SPEED)
+simulate: export SEED := $(SEED)
+simulate: export POLICIES := $(POLICIES)
+simulate: export WORKLOADS := $(WORKLOADS)
+simulate: export OUT := $(OUT)
 
 .PHONY: help demo up down preview cluster cluster-down images loadtest local env \
-        test e2e bench lint check-imports fmt tidy model train tools clean
+        test e2e simulate bench lint check-imports fmt tidy model train tools clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,7 +83,10 @@ test: ## every module's tests, against a real Redis, ONNX Runtime and Prometheus
 e2e: ## the tests that need a cluster, on the local one
 	@hack/e2e.sh
 
-bench: ## measure each part beside its limit or peer; writes results/bench.json [BENCH=modelserver|dispatcher] [PICTURE=file.jpg]
+simulate: ## compare scalers in virtual time: TRACE=workload|demo|FILE or WORKLOADS=N [POLICIES=headroom,hpa70,... SEED=1 OUT=dir]
+	@hack/simulate.sh
+
+bench: ## measure each part beside its limit or peer; writes results/bench.json [BENCH=modelserver|dispatcher|scaler] [PICTURE=file.jpg]
 	@hack/bench.sh
 
 lint: check-imports ## formatting, linters, tidy modules, shell scripts

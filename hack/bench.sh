@@ -2,7 +2,7 @@
 # Measures each part beside its limit or its peer, in the same run, and writes
 # results/bench.json.
 #
-# BENCH=modelserver|dispatcher|all (or the first argument) picks the part. More
+# BENCH=modelserver|dispatcher|scaler|all (or the first argument) picks the part. More
 # arguments are flags of that part's measurement, for example
 # `hack/bench.sh dispatcher --rounds 1 --stretch 1s`. PICTURE=file.jpg is
 # preprocessed besides the pictures that are made up.
@@ -15,9 +15,9 @@ set -euo pipefail
 part=${1:-${BENCH:-all}}
 [ $# -eq 0 ] || shift
 case $part in
-  modelserver | dispatcher) ;;
-  all) [ $# -eq 0 ] || die "flags go with one part: hack/bench.sh modelserver|dispatcher FLAGS" ;;
-  *) die "BENCH=$part: it is modelserver, dispatcher or all" ;;
+  modelserver | dispatcher | scaler) ;;
+  all) [ $# -eq 0 ] || die "flags go with one part: hack/bench.sh modelserver|dispatcher|scaler FLAGS" ;;
+  *) die "BENCH=$part: it is modelserver, dispatcher, scaler or all" ;;
 esac
 
 cores=$(nproc)
@@ -53,6 +53,13 @@ bench_dispatcher() {
     --program "$STATE/bin/dispatcher" --peers "$STATE/bin/asynqbench" --subject-cpus 0 --out "$out" "$@"
 }
 
-[ "$part" = dispatcher ] || bench_modelserver "$@"
-[ "$part" = modelserver ] || bench_dispatcher "$@"
+bench_scaler() {
+  timed "building simulate" bash -c "cd '$ROOT/scaler' && GOWORK=off go build -trimpath -buildvcs=false -o '$STATE/bin/' ./cmd/simulate"
+  say "measuring the simulator and the policy on core 0, which takes about half a minute"
+  taskset --cpu-list 0 "$STATE/bin/simulate" bench --out "$out" "$@"
+}
+
+for each in modelserver dispatcher scaler; do
+  case $part in "$each" | all) "bench_$each" "$@" ;; esac
+done
 say "written to results/bench.json"
