@@ -32,6 +32,7 @@ import (
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/serve"
 	"headroom.dev/apps/internal/tracing"
+	"headroom.dev/apps/internal/wake"
 )
 
 const (
@@ -60,6 +61,8 @@ type options struct {
 	Listen                string        `env:"LISTEN" default:":5001" help:"Address for requests and probes, host:port."`
 	MetricsListen         string        `env:"METRICS_LISTEN" default:":8000" help:"Address for /metrics, host:port."`
 	SLO                   time.Duration `name:"slo" env:"SLO" default:"500ms" help:"Promised latency: how long a request may take whose caller says nothing else, 1ms to 1m."`
+	ColdStartAllowance    time.Duration `env:"COLD_START_ALLOWANCE" default:"0s" help:"How long a request whose caller waits and says nothing else may take at least where no model server is ready, so that one can start, 0s (off) to 10m."`
+	Wake                  string        `env:"WAKE" placeholder:"URL" help:"Where to ask for a model server, as a POST to each address of the host, while requests wait and none is ready; needs --cold-start-allowance. Default: nowhere."`
 	APIKeys               string        `name:"api-keys" env:"API_KEYS" placeholder:"FILE" help:"API keys of which callers need one; see 'dispatcher api-key'. Default: everybody may call."`
 	BackendConcurrency    int           `env:"BACKEND_CONCURRENCY" default:"1" help:"Requests that each model server is sent at a time, 1 to 1024."`
 	MaxBackendConcurrency int           `env:"MAX_BACKEND_CONCURRENCY" default:"0" help:"Most that it is sent where measuring shows that it has no more waiting for it, up to 1024; 0 for twice --backend-concurrency."`
@@ -107,6 +110,7 @@ func (o *options) Validate() error {
 	}{
 		{"--redis-wait", o.RedisWait, 0, time.Hour},
 		{"--slo", o.SLO, queryapi.MinTimeout, queryapi.MaxTimeout},
+		{"--cold-start-allowance", o.ColdStartAllowance, 0, 10 * time.Minute},
 		{"--attempt-timeout", o.AttemptTimeout, 10 * time.Millisecond, 10 * time.Minute},
 		{"--async-timeout", o.AsyncTimeout, time.Second, time.Hour},
 		{"--result-ttl", o.ResultTTL, time.Second, 24 * time.Hour},
@@ -121,6 +125,14 @@ func (o *options) Validate() error {
 	for _, address := range []struct{ flag, value string }{{"--listen", o.Listen}, {"--metrics-listen", o.MetricsListen}} {
 		if _, _, err := net.SplitHostPort(address.value); err != nil {
 			return fmt.Errorf("%s is %q; allowed: host:port or :port", address.flag, address.value)
+		}
+	}
+	if o.Wake != "" {
+		if _, err := wake.ParseURL(o.Wake); err != nil {
+			return fmt.Errorf("--wake %w", err)
+		}
+		if o.ColdStartAllowance == 0 {
+			return fmt.Errorf("--wake is %q and --cold-start-allowance is 0s; allowed with --wake: more than 0s, up to 10m0s", o.Wake)
 		}
 	}
 	if err := o.Traces.Check(); err != nil {
@@ -245,6 +257,18 @@ func source(o options, replicas *fleet.Fleet, log *slog.Logger) (func(context.Co
 	}, nil
 }
 
+// waker is what asks for a model server; nil where nothing is to.
+func waker(o options, log *slog.Logger) (func(context.Context) (ok, failed int), error) {
+	if o.Wake == "" {
+		return nil, nil
+	}
+	u, err := wake.ParseURL(o.Wake)
+	if err != nil {
+		return nil, fmt.Errorf("--wake %w", err)
+	}
+	return wake.New(u, log).Call, nil
+}
+
 // parts are what a dispatcher is put together from.
 type parts struct {
 	name     string
@@ -264,12 +288,16 @@ func dispatchRequests(o options, p parts, log *slog.Logger) error {
 
 	client := backend.New(max(idleConnections, o.bounds().Most))
 	defer client.Close()
+	waking, err := waker(o, log)
+	if err != nil {
+		return err
+	}
 	engine := relay.New(relay.Config{
-		Name: p.name, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter,
+		Name: p.name, Wake: waking, MaxQueue: o.MaxQueue, ReclaimAfter: o.ReclaimAfter,
 		MaxDeliveries: o.MaxDeliveries, AttemptTimeout: o.AttemptTimeout, Direct: o.Direct, Tracing: p.traces,
 	}, p.queue, p.replicas, client, log)
 	api := queryapi.New(queryapi.Config{
-		SLO: o.SLO, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, MaxMemory: o.MaxPictureMemory, Keys: p.keys, Tracing: p.traces,
+		SLO: o.SLO, ColdStart: o.ColdStartAllowance, AsyncTimeout: o.AsyncTimeout, MaxBody: o.MaxBody, MaxMemory: o.MaxPictureMemory, Keys: p.keys, Tracing: p.traces,
 	}, engine, log)
 
 	apiServer, err := serve.Listen("request", o.Listen, api.Handler())

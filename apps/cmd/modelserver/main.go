@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -19,7 +18,6 @@ import (
 
 	"headroom.dev/apps/internal/classifier"
 	"headroom.dev/apps/internal/command"
-	"headroom.dev/apps/internal/cpuquota"
 	"headroom.dev/apps/internal/imaging"
 	"headroom.dev/apps/internal/libjpeg"
 	"headroom.dev/apps/internal/model"
@@ -36,7 +34,7 @@ type options struct {
 	GRPCListen      string        `name:"grpc-listen" env:"GRPC_LISTEN" default:":9000" help:"Address for the Open Inference Protocol over gRPC, host:port; empty for none."`
 	MetricsListen   string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
 	OrtLib          string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
-	Slots           int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up."`
+	Slots           int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up, also where it changes later."`
 	MaxBatch        int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
 	Calibration     time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
 	MaxWaiting      int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
@@ -143,30 +141,20 @@ func serveModel(o options, spec model.Spec, labels []string, traces *tracing.Tra
 	signals, stopSignals := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 
-	cores := cpuLimit(log)
-	if o.Slots == 0 {
-		o.Slots = max(1, int(math.Ceil(cores())))
-	}
-	if o.MaxWaiting < 0 {
-		o.MaxWaiting = 4 * o.Slots
-	}
-	metrics := modelapi.NewMetrics(command.Version(), cores)
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	sizer := startSizer(ctx, o, os.DirFS("/"), runtime.NumCPU(), limitEvery, log)
 	api := modelapi.New(modelapi.Config{
 		Limits:  picture.Limits{Body: o.MaxBody, Memory: o.MaxBodyMemory, Time: o.ReadTimeout},
-		Timeout: o.Timeout, Version: command.Version(), Metrics: metrics, Tracing: traces, Log: log,
+		Timeout: o.Timeout, Version: command.Version(), Metrics: sizer.metrics, Tracing: traces, Log: log,
 	})
-	// With less than a core it would take longer, and a start is what a burst
-	// waits for.
-	o.Calibration = time.Duration(float64(o.Calibration) * min(1, cores()))
-	servers, err := listen(o, api, metrics)
+	servers, err := listen(o, api, sizer.metrics)
 	if err != nil {
 		return err
 	}
 
-	ctx, stop := context.WithCancelCause(context.Background())
-	defer stop(nil)
 	loaded := make(chan error, 1)
-	go func() { loaded <- load(ctx, o, spec, labels, api, metrics, log) }()
+	go func() { loaded <- load(ctx, sizer, spec, labels, api) }()
 	go func() {
 		select {
 		case err := <-loaded:
@@ -222,36 +210,30 @@ func listen(o options, api *modelapi.API, metrics *modelapi.Metrics) (servers []
 	return servers, open(serve.Listen("metrics", o.MetricsListen, metrics.Handler()))
 }
 
-func load(ctx context.Context, o options, spec model.Spec, labels []string, api *modelapi.API, metrics *modelapi.Metrics, log *slog.Logger) error {
+// load loads the model and has the API answer with it. sizer has the rest of
+// what it takes.
+func load(ctx context.Context, sizer *sizer, spec model.Spec, labels []string, api *modelapi.API) error {
+	o := sizer.options
 	if err := onnx.Start(o.OrtLib); err != nil {
 		return err
 	}
+	slots, waiting := sizer.places()
+	// With less than a core it would take longer, and a start is what a burst
+	// waits for.
+	calibration := time.Duration(float64(o.Calibration) * min(1, sizer.limit.Cores()))
 	c, err := classifier.Load(ctx, o.Model, spec, labels, classifier.Config{
-		Slots: o.Slots, Waiting: o.MaxWaiting, MaxBatch: o.MaxBatch, Calibration: o.Calibration,
-		Limits: imaging.Limits{Pixels: o.MaxPixels, Memory: imaging.NewBudget(o.MaxDecodeMemory), Time: o.DecodeTimeout}, Observer: metrics,
+		Slots: slots, Waiting: waiting, MaxBatch: o.MaxBatch, Calibration: calibration,
+		Limits: imaging.Limits{Pixels: o.MaxPixels, Memory: imaging.NewBudget(o.MaxDecodeMemory), Time: o.DecodeTimeout}, Observer: sizer.metrics,
 	})
 	if err != nil {
 		return err
 	}
 	report := c.Report()
-	api.Ready(c, o.Slots, report)
-	log.Info("ready", "model", c.Name(), "version", c.Version(), "input", c.Input().String(), "classes", c.Classes(),
-		"slots", o.Slots, "max_waiting", o.MaxWaiting, "max_batch", report.Batch, "batch_costs", report.Costs,
+	api.Ready(c, slots, report)
+	sizer.log.Info("ready", "model", c.Name(), "version", c.Version(), "input", c.Input().String(), "classes", c.Classes(),
+		"slots", slots, "max_waiting", waiting, "max_batch", report.Batch, "batch_costs", report.Costs,
 		"load_seconds", report.Load.Seconds(), "warmup_seconds", report.WarmUp.Seconds(),
 		"libjpeg", libjpeg.Available, "ort_lib", o.OrtLib)
+	sizer.loaded(c)
 	return nil
-}
-
-// cpuLimit reads the CPU limit anew on each call: a pod's limit can be changed
-// while it runs. Where it can't be read, it is the machine's cores.
-func cpuLimit(log *slog.Logger) func() float64 {
-	root := os.DirFS("/")
-	return func() float64 {
-		cores, err := cpuquota.Cores(root, runtime.NumCPU())
-		if err != nil {
-			log.Warn("the CPU limit can't be read; taking the machine's cores", "error", err)
-			return float64(runtime.NumCPU())
-		}
-		return cores
-	}
 }

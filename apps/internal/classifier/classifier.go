@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headroom.dev/apps/internal/imaging"
@@ -52,9 +53,10 @@ const warmUps = 3
 // Config is what a Classifier needs to know.
 type Config struct {
 	// Slots is how many runs there are at a time, and how many pictures are
-	// decoded at a time, at least 1.
+	// decoded at a time, at least 1; Resize changes it.
 	Slots int
-	// Waiting is how many requests may wait for a slot, at least 0.
+	// Waiting is how many requests may wait for a slot, at least 0; Resize changes
+	// it.
 	Waiting int
 	// MaxBatch is the most pictures of one run, up to model.MaxBatch; 1 for no
 	// batches, 0 for what calibration finds. A network with a batch of its own
@@ -86,13 +88,7 @@ type Classifier struct {
 	engine   *inference.Engine[*model.Preparer, *model.Lane]
 	pictures sync.Pool
 	report   Report
-	parts    parts
-}
-
-type parts struct {
-	preparers []*model.Preparer
-	lanes     []*model.Lane
-	runners   []*model.Runner
+	resizing sync.Mutex
 }
 
 // Load loads the model that spec describes from folder, warms it up and
@@ -114,82 +110,60 @@ func Load(ctx context.Context, folder string, spec model.Spec, labels []string, 
 	return c, nil
 }
 
-func (c *Classifier) start(ctx context.Context) error {
-	preparer, err := c.NewPreparer(c.config.Limits)
+// start makes the slots and the engine.
+func (c *Classifier) start(ctx context.Context) (err error) {
+	var slots []*slot
+	defer func() {
+		if err != nil {
+			for _, s := range slots {
+				s.close()
+			}
+		}
+	}()
+	first, err := c.newSlot(max(c.config.MaxBatch, 1))
 	if err != nil {
 		return err
 	}
-	c.parts.preparers = append(c.parts.preparers, preparer)
-	if err := c.addLanes(1); err != nil {
-		return err
-	}
-	fastest, err := c.addRunner(ctx, max(c.config.MaxBatch, 1))
+	slots = append(slots, first)
+	fastest, err := first.warmUp(ctx)
 	if err != nil {
 		return err
 	}
 	if c.config.MaxBatch == 0 && c.Batch() == 0 {
-		if c.report.Costs, err = c.costs(ctx, fastest); err != nil {
+		if c.report.Costs, err = c.costs(ctx, first, fastest); err != nil {
 			return err
 		}
 		if batch := inference.BestBatch(c.report.Costs); batch > 1 {
-			c.parts.runners[0].Close()
-			c.parts.runners = nil
-			if _, err := c.addRunner(ctx, batch); err != nil {
+			if err := c.rebatch(first, batch); err != nil {
+				return err
+			}
+			if _, err := first.warmUp(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	c.report.Batch = c.parts.runners[0].Batch()
-	for range c.config.Slots - 1 {
-		took, err := c.addRunner(ctx, c.report.Batch)
+	c.report.Batch = first.runner.Batch()
+	for len(slots) < c.config.Slots {
+		s, err := c.newSlot(c.report.Batch)
+		if err != nil {
+			return err
+		}
+		slots = append(slots, s)
+		took, err := s.warmUp(ctx)
 		if err != nil {
 			return err
 		}
 		fastest = min(fastest, took)
 	}
-	for range c.config.Slots - 1 {
-		preparer, err := c.NewPreparer(c.config.Limits)
-		if err != nil {
-			return err
-		}
-		c.parts.preparers = append(c.parts.preparers, preparer)
-	}
-	if err := c.addLanes(c.config.Slots * (1 + c.report.Batch)); err != nil {
-		return err
-	}
 
-	runners := make([]inference.Runner[*model.Lane], len(c.parts.runners))
-	for i, runner := range c.parts.runners {
-		runners[i] = runner
-	}
-	c.engine = inference.New(inference.Parts[*model.Preparer, *model.Lane]{
-		Preparers: c.parts.preparers, Lanes: c.parts.lanes, Runners: runners,
+	parts := inference.Parts[*model.Preparer, *model.Lane]{
 		Waiting: c.config.Waiting, Fastest: fastest, Observer: observer{c.config.Observer},
-	})
-	return nil
-}
-
-// addLanes makes lanes until there are n.
-func (c *Classifier) addLanes(n int) error {
-	for len(c.parts.lanes) < n {
-		lane, err := c.NewLane()
-		if err != nil {
-			return err
-		}
-		c.parts.lanes = append(c.parts.lanes, lane)
 	}
-	return nil
-}
-
-// addRunner makes a warm runner of up to batch pictures a run, and returns the
-// time of its fastest run on one.
-func (c *Classifier) addRunner(ctx context.Context, batch int) (fastest time.Duration, err error) {
-	runner, err := c.NewRunner(batch)
-	if err != nil {
-		return 0, err
+	for _, s := range slots {
+		parts.Slots = append(parts.Slots, s.parts())
 	}
-	c.parts.runners = append(c.parts.runners, runner)
-	return runner.WarmUp(ctx, c.parts.preparers[0], c.parts.lanes[0], warmUps)
+	c.engine = inference.New(parts)
+	return nil
 }
 
 // triedBatches are the sizes that calibration tries, each triedRounds times.
@@ -201,7 +175,7 @@ const triedRounds = 3
 // gives the fastest of each. What would not fit into the time for calibration,
 // going by that of a run on one picture, is not tried; where the time ends all
 // the same, as a container's CPU limit makes it stand still, nothing is given.
-func (c *Classifier) costs(ctx context.Context, single time.Duration) ([]inference.BatchCost, error) {
+func (c *Classifier) costs(ctx context.Context, s *slot, single time.Duration) ([]inference.BatchCost, error) {
 	end := time.Now().Add(c.config.Calibration)
 	sizes := 1
 	// The first round also takes the memory for a size and does not count.
@@ -215,7 +189,7 @@ func (c *Classifier) costs(ctx context.Context, single time.Duration) ([]inferen
 		return nil, nil
 	}
 	largest := triedBatches[sizes-1]
-	if err := c.addLanes(largest); err != nil {
+	if err := c.addLanes(s, largest); err != nil {
 		return nil, err
 	}
 	runner, err := c.NewRunner(largest)
@@ -237,7 +211,7 @@ func (c *Classifier) costs(ctx context.Context, single time.Duration) ([]inferen
 			if err != nil {
 				return nil, err
 			}
-			if err := runner.Run(ctx, c.parts.lanes[:size]); err != nil {
+			if err := runner.Run(ctx, s.lanes[:size]); err != nil {
 				return nil, fmt.Errorf("measuring batches of %d: %w", size, err)
 			}
 			after, err := threadTime()
@@ -261,19 +235,10 @@ func (c *Classifier) Check(priority inference.Priority, deadline time.Time) *inf
 	return c.engine.Check(priority, deadline)
 }
 
-// Close frees everything. No request may be under way.
+// Close frees everything. No request may be under way, and no Resize.
 func (c *Classifier) Close() error {
 	if c.engine != nil {
 		c.engine.Close()
-	}
-	for _, p := range c.parts.preparers {
-		p.Close()
-	}
-	for _, l := range c.parts.lanes {
-		l.Close()
-	}
-	for _, r := range c.parts.runners {
-		r.Close()
 	}
 	return c.Model.Close()
 }
@@ -327,6 +292,8 @@ func (p *picture) Prepare(ctx context.Context, preparer *model.Preparer, lane *m
 
 func (p *picture) Sample() bool { return true }
 
+func (p *picture) Continues() bool { return false }
+
 func (p *picture) Finish(lane *model.Lane, waited time.Duration) (err error) {
 	p.answer.Waited, p.answer.Ran = waited, time.Now()
 	p.observer.Observe(Queue, waited)
@@ -347,18 +314,24 @@ func (c *Classifier) Infer(ctx context.Context, priority inference.Priority, row
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var group sync.WaitGroup
-	places := make(chan struct{}, c.config.Slots)
+	var begun atomic.Bool
+	done, underWay := make(chan struct{}, rows), 0
 	for i := range rows {
-		places <- struct{}{}
+		// Asked each time: their number may change meanwhile.
+		for underWay >= c.engine.Slots() {
+			<-done
+			underWay--
+		}
+		underWay++
 		group.Go(func() {
 			defer func() {
 				// No caller's recover sees this goroutine.
 				if p := recover(); p != nil {
 					stop(fmt.Errorf("inferring panicked: %v\n%s", p, debug.Stack()))
 				}
-				<-places
+				done <- struct{}{}
 			}()
-			t := tensor{input: input[i*size:][:size], observer: c.config.Observer}
+			t := tensor{input: input[i*size:][:size], begun: &begun, observer: c.config.Observer}
 			if err := c.engine.Do(ctx, priority, &t); err != nil {
 				stop(err)
 			}
@@ -379,6 +352,7 @@ func (c *Classifier) Infer(ctx context.Context, priority inference.Priority, row
 // tensor is a request to run the network on one row.
 type tensor struct {
 	input, output []byte
+	begun         *atomic.Bool // a row of its request has come
 	observer      Observer
 }
 
@@ -388,6 +362,8 @@ func (t *tensor) Prepare(_ context.Context, _ *model.Preparer, lane *model.Lane)
 
 // Sample is false: to copy a row takes microseconds.
 func (t *tensor) Sample() bool { return false }
+
+func (t *tensor) Continues() bool { return t.begun.Swap(true) }
 
 func (t *tensor) Finish(lane *model.Lane, waited time.Duration) error {
 	t.observer.Observe(Queue, waited)

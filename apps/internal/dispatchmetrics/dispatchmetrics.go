@@ -55,6 +55,12 @@ const (
 // Reasons are all reasons.
 var Reasons = []Reason{Deadline, Hopeless, Overload, Predicted, NoQueue, RateLimit, Shutdown}
 
+// Calls to whoever starts model servers.
+const (
+	wakeOK     = "ok"
+	wakeFailed = "failed"
+)
+
 // buckets are dense around the promise of 500 ms.
 var buckets = []float64{
 	.005, .01, .025, .05, .075, .1, .15, .2, .25, .3, .35, .4, .45, .5, .55, .6, .75, 1, 1.5, 2.5, 5, 10,
@@ -100,6 +106,7 @@ type Metrics struct {
 	reclaimed       prometheus.Counter
 	buried          prometheus.Counter
 	dropped         *prometheus.CounterVec
+	wakeCalls       *prometheus.CounterVec
 	requestDuration *prometheus.HistogramVec
 	backendDuration prometheus.Histogram
 }
@@ -137,6 +144,10 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 			Name: "dispatcher_requests_dropped_total",
 			Help: "Requests given up: deadline (too late), hopeless (dropped while waiting), overload and predicted (refused at the door), no_queue (Redis), rate_limit, shutdown.",
 		}, []string{"reason"}),
+		wakeCalls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "dispatcher_wake_calls_total",
+			Help: "Calls to --wake while requests were held and no model server was ready, one for each address: ok (2xx) or failed.",
+		}, []string{"outcome"}),
 		requestDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "dispatcher_request_duration_seconds",
 			Help:    "From accepting a synchronous request to writing its reply, by outcome.",
@@ -156,11 +167,12 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 			m.retries.WithLabelValues(o.String())
 		}
 	}
+	m.Woken(0, 0)
 	for _, o := range []Outcome{Answered, Refused, Dropped, Failed} {
 		m.requestDuration.WithLabelValues(string(o))
 	}
 	m.registry.MustRegister(
-		m.requests, m.straight, m.forwarded, m.retries, m.reclaimed, m.buried, m.dropped, m.requestDuration, m.backendDuration,
+		m.requests, m.straight, m.forwarded, m.retries, m.reclaimed, m.buried, m.dropped, m.wakeCalls, m.requestDuration, m.backendDuration,
 		&observed{fleet: fleet, queue: queue},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -184,6 +196,12 @@ func (m *Metrics) Arrived() { m.requests.Inc() }
 
 // Dropped counts a request that is given up.
 func (m *Metrics) Dropped(r Reason) { m.dropped.WithLabelValues(string(r)).Inc() }
+
+// Woken counts calls to whoever starts model servers.
+func (m *Metrics) Woken(ok, failed int) {
+	m.wakeCalls.WithLabelValues(wakeOK).Add(float64(ok))
+	m.wakeCalls.WithLabelValues(wakeFailed).Add(float64(failed))
+}
 
 // WentStraight counts a request that does without the queue.
 func (m *Metrics) WentStraight() { m.straight.Inc() }

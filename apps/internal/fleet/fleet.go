@@ -34,6 +34,7 @@ type Fleet struct {
 	replicas []dispatch.Replica // ordered by URL
 	service  dispatch.Estimate  // over all replicas
 	reported []Endpoint
+	told     bool // Set has been called
 	inFlight int
 	queue    []*ask        // of those who wait for a place, the most urgent first
 	changed  chan struct{} // closed, and replaced, when places may have come free
@@ -61,8 +62,10 @@ func (f *Fleet) Set(endpoints []Endpoint) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.replicas
-	// Who is ready when this dispatcher starts has been working for others.
-	trusted := len(f.reported) == 0
+	// Who is ready when this dispatcher starts has been working for others. Who
+	// comes after there was none has not.
+	trusted := !f.told
+	f.told = true
 	f.reported = slices.Clone(endpoints)
 	f.replicas = make([]dispatch.Replica, 0, len(endpoints))
 	known := map[string]bool{}
@@ -108,6 +111,19 @@ func (f *Fleet) Count() map[dispatch.State]int {
 		count[e.State]++
 	}
 	return count
+}
+
+// Ready is the number of replicas that are reported as ready, left alone or not.
+func (f *Fleet) Ready() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, e := range f.reported {
+		if e.State == dispatch.Ready {
+			n++
+		}
+	}
+	return n
 }
 
 // InFlight is the number of requests that replicas are working on.

@@ -271,6 +271,34 @@ func TestAPlaceGivenToWhoIsGoneIsGivenOn(t *testing.T) {
 	})
 }
 
+func TestTheFirstReplicaAfterNoneIsEasedIn(t *testing.T) {
+	f := New(fixed(3))
+	f.Set(nil)
+	f.Set(ready("a"))
+	if limit := f.Replicas()[0].Concurrency.Limit; limit != 1 {
+		t.Errorf("it is sent %d at a time, want 1", limit)
+	}
+}
+
+func TestReadyCountsThoseThatAreReportedSo(t *testing.T) {
+	f := New(fixed(1))
+	if f.Ready() != 0 {
+		t.Error("one is ready before any is reported")
+	}
+	f.Set([]Endpoint{{URL: "a", State: dispatch.Ready}, {URL: "b", State: dispatch.Starting}, {URL: "c", State: dispatch.Terminating}})
+	if n := f.Ready(); n != 1 {
+		t.Errorf("%d are ready, want 1", n)
+	}
+	acquire(t, f, "").Release(dispatch.Unreachable, 0)
+	if n := f.Ready(); n != 1 {
+		t.Errorf("%d are ready where one is left alone, want 1", n)
+	}
+	f.Set(nil)
+	if n := f.Ready(); n != 0 {
+		t.Errorf("%d are ready of none", n)
+	}
+}
+
 func TestAReplicaThatComesLaterIsEasedIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := New(fixed(3))

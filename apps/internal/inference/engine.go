@@ -45,13 +45,22 @@ type Job[P, L any] interface {
 	// Sample says whether the time that Prepare takes says something of that of
 	// other jobs.
 	Sample() bool
+	// Continues is asked once, when the job comes, and says that it is a part of a
+	// request of which another part has come before: a full queue does not refuse it,
+	// which would waste the rest.
+	Continues() bool
 	// Finish reads the lane's output. waited is how long the job has waited for
 	// its turns, in all.
 	Finish(lane L, waited time.Duration) error
 }
 
+// Part is something that an Engine works with. The engine frees what it no
+// longer needs.
+type Part interface{ Close() }
+
 // Runner runs the network. It is used by one goroutine at a time.
 type Runner[L any] interface {
+	Part
 	// Batch is the most lanes that a run takes.
 	Batch() int
 	// Run runs the network on 1 to Batch lanes, until ctx ends.
@@ -64,14 +73,20 @@ type Observer interface {
 	Ran(lanes int, took time.Duration)
 }
 
-// Parts are what an Engine works with. There are as many requests at a time in
-// preparation as Preparers, and as many runs as Runners.
-type Parts[P, L any] struct {
-	Preparers []P
-	Runners   []Runner[L]
-	// Lanes should be as many as preparers and what all runners take, or some
-	// of them will wait for a lane.
-	Lanes []L
+// Slot is what one more request at a time takes: a preparer, a runner, and the
+// lanes between them, which should be as many as both together take, or one of
+// them will wait for a lane.
+type Slot[P, L Part] struct {
+	Preparer P
+	Runner   Runner[L]
+	Lanes    []L
+}
+
+// Parts are what an Engine begins with. They are the engine's from then on.
+type Parts[P, L Part] struct {
+	// Slots are at least one. As many requests at a time are prepared, and as many
+	// runs are made.
+	Slots []Slot[P, L]
 	// Waiting is how many requests may wait to be prepared, at least 0.
 	Waiting int
 	// Fastest is the time of a run of the network on one lane, measured.
@@ -80,31 +95,37 @@ type Parts[P, L any] struct {
 }
 
 // Engine takes jobs through the steps. It is for concurrent use.
-type Engine[P, L any] struct {
-	waitingMax, preparersMax, runnersMax int
-	observer                             Observer
-	lanes                                chan L
-	// readied has a token for each run that may be due.
-	readied chan struct{}
-	workers sync.WaitGroup
-	flights sync.Pool
+type Engine[P, L Part] struct {
+	observer Observer
+	workers  sync.WaitGroup
+	flights  sync.Pool
 
-	mu           sync.Mutex
-	arrivals     uint64
-	inFlight     int // jobs that have been given a preparer and are not done
-	preparers    []P // the free ones
-	waiting      queue[*flight[P, L]]
-	ready        queue[*flight[P, L]]
+	mu         sync.Mutex
+	readied    sync.Cond // something may be to run, or a worker to end
+	closed     bool
+	brought    []int // by each slot that there should be: how many lanes
+	waitingMax int
+	arrivals   uint64
+	inFlight   int // jobs that have been given a preparer and are not done
+	preparers  stock[P]
+	lanes      stock[L]
+	running    int // workers, each with a runner
+	waiting    queue[*flight[P, L]]
+	laneless   []*flight[P, L] // those that have a preparer and wait for a lane
+	ready      queue[*flight[P, L]]
+
 	prepare, run estimate
 }
 
 // flight is a job on its way. Its parts are used again for the next one.
-type flight[P, L any] struct {
+type flight[P, L Part] struct {
 	ctx context.Context
 	// turn is its place among those that wait to be prepared. What comes of it
 	// is sent to granted.
 	turn    waiter[*flight[P, L]]
 	granted chan grant[P]
+	// laned gets the lane that it waits for.
+	laned chan L
 	// running is its place among those that wait to be run. What comes of it is
 	// sent to done; began is when the run began.
 	running waiter[*flight[P, L]]
@@ -119,34 +140,35 @@ type grant[P any] struct {
 	refusal  *Refusal
 }
 
-// New makes an Engine of parts, of which there must be at least one of each.
-func New[P, L any](parts Parts[P, L]) *Engine[P, L] {
+// New makes an Engine of parts.
+func New[P, L Part](parts Parts[P, L]) *Engine[P, L] {
 	e := &Engine[P, L]{
-		waitingMax: parts.Waiting, preparersMax: len(parts.Preparers), runnersMax: len(parts.Runners),
-		observer: parts.Observer, preparers: append([]P(nil), parts.Preparers...),
-		lanes:   make(chan L, len(parts.Lanes)),
-		readied: make(chan struct{}, len(parts.Lanes)),
-		run:     estimate{mean: parts.Fastest, fastest: parts.Fastest},
+		waitingMax: parts.Waiting, observer: parts.Observer,
+		run: estimate{mean: parts.Fastest, fastest: parts.Fastest},
 	}
+	e.readied.L = &e.mu
 	e.flights.New = func() any {
-		f := &flight[P, L]{granted: make(chan grant[P], 1), done: make(chan error, 1)}
+		f := &flight[P, L]{granted: make(chan grant[P], 1), laned: make(chan L, 1), done: make(chan error, 1)}
 		f.turn.value, f.running.value = f, f
 		f.turn.index, f.running.index = -1, -1
 		return f
 	}
-	for _, lane := range parts.Lanes {
-		e.lanes <- lane
-	}
-	for _, runner := range parts.Runners {
-		e.workers.Go(func() { e.work(runner) })
+	for _, slot := range parts.Slots {
+		e.Grow(slot)
 	}
 	return e
 }
 
-// Close ends the engine. No job may be under way, and none may come.
+// Close ends the engine and frees its parts. No job may be under way, and none
+// may come.
 func (e *Engine[P, L]) Close() {
-	close(e.readied)
+	e.mu.Lock()
+	e.closed = true
+	e.readied.Broadcast()
+	e.mu.Unlock()
 	e.workers.Wait()
+	closeAll(e.preparers.free)
+	closeAll(e.lanes.free)
 }
 
 // Do takes a job through the steps, in the order of priority and then of
@@ -165,7 +187,7 @@ func (e *Engine[P, L]) Do(ctx context.Context, priority Priority, job Job[P, L])
 	}()
 
 	begin := time.Now()
-	preparer, err := e.enter(f, priority, begin)
+	preparer, err := e.enter(f, priority, job.Continues(), begin)
 	if err != nil {
 		return err
 	}
@@ -174,7 +196,7 @@ func (e *Engine[P, L]) Do(ctx context.Context, priority Priority, job Job[P, L])
 	if err != nil {
 		return err
 	}
-	defer func() { e.lanes <- f.lane }()
+	defer e.giveLane(f.lane)
 	if err := e.await(f); err != nil {
 		return err
 	}
@@ -188,18 +210,18 @@ func (e *Engine[P, L]) Check(priority Priority, deadline time.Time) *Refusal {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := rank{priority: priority, deadline: deadline, arrival: e.arrivals + 1}
-	refusal, _ := e.admit(r, time.Now())
+	refusal, _ := e.admit(r, false, time.Now())
 	return refusal
 }
 
 // enter waits for a preparer, or refuses.
-func (e *Engine[P, L]) enter(f *flight[P, L], priority Priority, now time.Time) (preparer P, err error) {
+func (e *Engine[P, L]) enter(f *flight[P, L], priority Priority, continues bool, now time.Time) (preparer P, err error) {
 	deadline, _ := f.ctx.Deadline()
 	e.mu.Lock()
 	e.arrivals++
 	r := rank{priority: priority, deadline: deadline, arrival: e.arrivals}
 	f.turn.rank, f.running.rank = r, r
-	refusal, displaced := e.admit(r, now)
+	refusal, displaced := e.admit(r, continues, now)
 	if refusal != nil {
 		e.mu.Unlock()
 		return preparer, refusal
@@ -208,9 +230,7 @@ func (e *Engine[P, L]) enter(f *flight[P, L], priority Priority, now time.Time) 
 		e.waiting.remove(displaced)
 		displaced.value.granted <- grant[P]{refusal: &Refusal{Displaced, "a request of a higher priority took the place in the queue"}}
 	}
-	if n := len(e.preparers); n > 0 { // then nobody waits
-		preparer = e.preparers[n-1]
-		e.preparers = e.preparers[:n-1]
+	if preparer, free := e.preparers.take(); free { // then nobody waits
 		e.inFlight++
 		e.mu.Unlock()
 		return preparer, nil
@@ -238,18 +258,18 @@ func (e *Engine[P, L]) enter(f *flight[P, L], priority Priority, now time.Time) 
 
 // admit decides whether a request may enter. Where the queue is full, one of a
 // higher priority may displace the last.
-func (e *Engine[P, L]) admit(r rank, now time.Time) (refusal *Refusal, displaced *waiter[*flight[P, L]]) {
+func (e *Engine[P, L]) admit(r rank, continues bool, now time.Time) (refusal *Refusal, displaced *waiter[*flight[P, L]]) {
 	if !r.deadline.IsZero() {
 		left := r.deadline.Sub(now)
 		finish := load{
-			prepare: e.prepare, run: e.run, preparers: e.preparersMax, runners: e.runnersMax,
+			prepare: e.prepare, run: e.run, slots: len(e.brought),
 			inFlight: e.inFlight, ahead: e.waiting.ahead(r),
 		}.finish()
 		if finish > left {
 			return &Refusal{TooLate, fmt.Sprintf("the deadline is in %v and the answer is expected to take %v", ms(left), ms(finish))}, nil
 		}
 	}
-	if len(e.preparers) > 0 || len(e.waiting) < e.waitingMax {
+	if continues || len(e.preparers.free) > 0 || len(e.waiting) < e.waitingMax {
 		return nil, nil
 	}
 	if last := e.waiting.last(); last != nil && last.rank.priority < r.priority {
@@ -270,28 +290,40 @@ func (e *Engine[P, L]) leave() {
 // giveBack hands a preparer to the next that waits.
 func (e *Engine[P, L]) giveBack(preparer P) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	kept := e.offer(preparer)
+	e.mu.Unlock()
+	if !kept {
+		preparer.Close()
+	}
+}
+
+// offer is giveBack but for closing what is one too many, where it is false. The
+// caller holds mu.
+func (e *Engine[P, L]) offer(preparer P) (kept bool) {
+	if e.preparers.surplus() {
+		e.preparers.all--
+		return false
+	}
 	next := e.waiting.next()
 	if next == nil {
-		e.preparers = append(e.preparers, preparer)
-		return
+		e.preparers.free = append(e.preparers.free, preparer)
+		return true
 	}
 	e.inFlight++
 	next.value.granted <- grant[P]{preparer: preparer}
+	return true
 }
 
 // fill gives the flight a lane and has the job write its input.
 func (e *Engine[P, L]) fill(f *flight[P, L], preparer P, job Job[P, L]) (took time.Duration, err error) {
 	defer e.giveBack(preparer)
-	select {
-	case f.lane = <-e.lanes:
-	case <-f.ctx.Done():
-		return 0, f.ctx.Err()
+	if f.lane, err = e.takeLane(f); err != nil {
+		return 0, err
 	}
 	filled := false
 	defer func() {
 		if !filled {
-			e.lanes <- f.lane
+			e.giveLane(f.lane)
 		}
 	}()
 	e.mu.Lock()
@@ -337,11 +369,8 @@ func inTime(ctx context.Context, needed time.Duration) error {
 func (e *Engine[P, L]) await(f *flight[P, L]) error {
 	e.mu.Lock()
 	e.ready.add(&f.running)
+	e.readied.Signal()
 	e.mu.Unlock()
-	select {
-	case e.readied <- struct{}{}:
-	default: // there is a token for each lane already
-	}
 	var err error
 	select {
 	case err = <-f.done:
@@ -361,15 +390,15 @@ func (e *Engine[P, L]) await(f *flight[P, L]) error {
 	return err
 }
 
-// work runs what is ready, as much at a time as the runner takes and there is.
+// work runs what is ready, as much at a time as the runner takes and there is,
+// until the engine has one runner too many or ends.
 func (e *Engine[P, L]) work(runner Runner[L]) {
+	defer runner.Close()
 	batch := make([]*flight[P, L], 0, runner.Batch())
 	lanes := make([]L, 0, runner.Batch())
-	for range e.readied {
+	for e.awaitReady() {
 		batch, lanes = e.take(batch[:0], lanes[:0])
-		if len(batch) == 0 { // it went with another's batch, or was given up
-			continue
-		}
+		e.mu.Unlock()
 		begin := time.Now()
 		for _, f := range batch {
 			f.began = begin
@@ -388,11 +417,30 @@ func (e *Engine[P, L]) work(runner Runner[L]) {
 	}
 }
 
-// take takes the first of what is ready, and as many after it as leave each
-// enough time.
-func (e *Engine[P, L]) take(batch []*flight[P, L], lanes []L) ([]*flight[P, L], []L) {
+// awaitReady waits until something is to run, and returns true holding mu; or
+// until the worker is to end, and returns false without.
+func (e *Engine[P, L]) awaitReady() bool {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	for {
+		switch {
+		case e.closed:
+			e.mu.Unlock()
+			return false
+		case e.running > len(e.brought):
+			// Whoever is left has been woken too, and sees to what is ready.
+			e.running--
+			e.mu.Unlock()
+			return false
+		case len(e.ready) > 0:
+			return true
+		}
+		e.readied.Wait()
+	}
+}
+
+// take takes the first of what is ready, and as many after it as leave each
+// enough time. The caller holds mu.
+func (e *Engine[P, L]) take(batch []*flight[P, L], lanes []L) ([]*flight[P, L], []L) {
 	most := cap(batch)
 	for len(batch) < most {
 		next := e.ready.next()
@@ -423,7 +471,7 @@ func (e *Engine[P, L]) runOn(runner Runner[L], batch []*flight[P, L], lanes []L)
 }
 
 // untilAll is a context that ends when nobody waits for the batch any more.
-func untilAll[P, L any](batch []*flight[P, L]) (context.Context, context.CancelFunc) {
+func untilAll[P, L Part](batch []*flight[P, L]) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var left atomic.Int64
 	left.Store(int64(len(batch)))

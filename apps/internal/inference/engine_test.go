@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ type job struct {
 	prepare, run            time.Duration
 	prepareErr, finishErr   error
 	panicsWhilePreparing    bool
-	unlikeOthers            bool
+	unlikeOthers, continues bool
 	prepared, ran, finished time.Time
 	waited                  time.Duration
 }
@@ -36,6 +37,8 @@ func (j *job) Prepare(ctx context.Context, _ *preparer, lane *lane) error {
 }
 
 func (j *job) Sample() bool { return !j.unlikeOthers }
+
+func (j *job) Continues() bool { return j.continues }
 
 func (j *job) Finish(lane *lane, waited time.Duration) error {
 	j.waited = waited
@@ -55,12 +58,21 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-type preparer struct{}
+// part counts how often it was closed.
+type part struct{ closed atomic.Int32 }
 
-type lane struct{ job *job }
+func (p *part) Close() { p.closed.Add(1) }
+
+type preparer struct{ part }
+
+type lane struct {
+	part
+	job *job
+}
 
 // runner takes as long as its longest job.
 type runner struct {
+	part
 	batch   int
 	mu      *sync.Mutex
 	batches *[]string
@@ -108,6 +120,8 @@ type world struct {
 	*Engine[*preparer, *lane]
 	t        *testing.T
 	begin    time.Time
+	batch    int
+	parts    []*part // all that it ever had
 	batches  []string
 	observed observed
 	ended    sync.WaitGroup
@@ -120,19 +134,28 @@ type result struct {
 	after time.Duration
 }
 
-// newWorld makes an engine with n preparers and n runners of up to batch lanes.
+// newWorld makes an engine with n slots, whose runners take up to batch lanes.
 func newWorld(t *testing.T, n, batch, waiting int) *world {
-	w := &world{t: t, begin: time.Now(), results: map[string]result{}}
+	w := &world{t: t, begin: time.Now(), batch: batch, results: map[string]result{}}
 	parts := Parts[*preparer, *lane]{Waiting: waiting, Observer: &w.observed}
 	for range n {
-		parts.Preparers = append(parts.Preparers, &preparer{})
-		parts.Runners = append(parts.Runners, &runner{batch: batch, mu: &w.mu, batches: &w.batches})
-		for range 1 + batch {
-			parts.Lanes = append(parts.Lanes, &lane{})
-		}
+		parts.Slots = append(parts.Slots, w.slot())
 	}
 	w.Engine = New(parts)
 	return w
+}
+
+// slot makes a slot.
+func (w *world) slot() Slot[*preparer, *lane] {
+	p, r := &preparer{}, &runner{batch: w.batch, mu: &w.mu, batches: &w.batches}
+	slot := Slot[*preparer, *lane]{Preparer: p, Runner: r}
+	w.parts = append(w.parts, &p.part, &r.part)
+	for range 1 + w.batch {
+		l := &lane{}
+		slot.Lanes = append(slot.Lanes, l)
+		w.parts = append(w.parts, &l.part)
+	}
+	return slot
 }
 
 // send lets a job arrive; deadline is from now, 0 for none.
@@ -152,17 +175,24 @@ func (w *world) send(j *job, deadline time.Duration, priority Priority) {
 	synctest.Wait()
 }
 
-// end waits for all jobs and checks that every part is free again.
+// end waits for all jobs and checks that every part is free again, and then that
+// each was closed once.
 func (w *world) end() {
 	w.t.Helper()
 	w.ended.Wait()
 	w.Engine.mu.Lock()
-	if len(w.preparers) != w.preparersMax || len(w.lanes) != cap(w.lanes) || w.inFlight != 0 || len(w.waiting) != 0 || len(w.ready) != 0 {
-		w.t.Errorf("afterwards %d of %d preparers and %d of %d lanes are free, %d are in flight, %d wait, %d are ready",
-			len(w.preparers), w.preparersMax, len(w.lanes), cap(w.lanes), w.inFlight, len(w.waiting), len(w.ready))
+	slots := len(w.brought)
+	if len(w.preparers.free) != slots || len(w.lanes.free) != slots*(1+w.batch) || w.inFlight != 0 || len(w.waiting) != 0 || len(w.laneless) != 0 || len(w.ready) != 0 {
+		w.t.Errorf("afterwards %d preparers and %d lanes of %d slots are free, %d are in flight, %d wait, %d for a lane, %d are ready",
+			len(w.preparers.free), len(w.lanes.free), slots, w.inFlight, len(w.waiting), len(w.laneless), len(w.ready))
 	}
 	w.Engine.mu.Unlock()
 	w.Close()
+	for i, p := range w.parts {
+		if n := p.closed.Load(); n != 1 {
+			w.t.Errorf("part %d was closed %d times", i, n)
+		}
+	}
 }
 
 // want checks how a job ended: with "" for no error, else with a part of it.
@@ -283,6 +313,22 @@ func TestAFullQueueRefusesAtOnce(t *testing.T) {
 		if !errors.As(w.results["b"].err, &refusal) || refusal.Reason != Displaced {
 			t.Errorf("got %+v", w.results["b"].err)
 		}
+	})
+}
+
+func TestAFullQueueTakesTheRestOfARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 1)
+		for _, name := range []string{"a", "b"} {
+			w.send(&job{name: name, prepare: step}, 0, Normal)
+		}
+		w.send(&job{name: "the rest", prepare: step, continues: true}, 0, Normal)
+		w.send(&job{name: "too late", prepare: step, continues: true}, time.Nanosecond, Normal)
+		w.send(&job{name: "another"}, 0, Normal)
+		w.want("another", "1 requests wait already", 0)
+		w.end()
+		w.want("the rest", "", 3*step)
+		w.want("too late", context.DeadlineExceeded.Error(), time.Nanosecond)
 	})
 }
 
@@ -425,8 +471,9 @@ func TestErrorsAndPanicsFreeEverything(t *testing.T) {
 func TestARunnerThatPanicsFailsItsJobOnly(t *testing.T) {
 	var batches []string
 	e := New(Parts[*preparer, *lane]{
-		Preparers: []*preparer{{}}, Lanes: []*lane{{}}, Observer: &observed{},
-		Runners: []Runner[*lane]{&runner{batch: 1, mu: &sync.Mutex{}, batches: &batches, panics: true}},
+		Observer: &observed{}, Slots: []Slot[*preparer, *lane]{{
+			Preparer: &preparer{}, Lanes: []*lane{{}}, Runner: &runner{batch: 1, mu: &sync.Mutex{}, batches: &batches, panics: true},
+		}},
 	})
 	defer e.Close()
 	for range 2 {
@@ -552,7 +599,7 @@ func TestBestBatch(t *testing.T) {
 // A job that meets nobody takes no memory of the engine's.
 func BenchmarkDo(b *testing.B) {
 	e := New(Parts[*preparer, *lane]{
-		Preparers: []*preparer{{}}, Lanes: []*lane{{}}, Runners: []Runner[*lane]{nothing{}}, Observer: nothing{},
+		Slots: []Slot[*preparer, *lane]{{Preparer: &preparer{}, Lanes: []*lane{{}}, Runner: nothing{}}}, Observer: nothing{},
 	})
 	defer e.Close()
 	ctx := b.Context()
@@ -569,7 +616,9 @@ type nothing struct{}
 
 func (nothing) Prepare(context.Context, *preparer, *lane) error { return nil }
 func (nothing) Sample() bool                                    { return true }
+func (nothing) Continues() bool                                 { return false }
 func (nothing) Finish(*lane, time.Duration) error               { return nil }
+func (nothing) Close()                                          {}
 func (nothing) Batch() int                                      { return 1 }
 func (nothing) Run(context.Context, []*lane) error              { return nil }
 func (nothing) Ran(int, time.Duration)                          {}

@@ -22,8 +22,9 @@ func (e *estimate) observe(took time.Duration) {
 
 // load is what an arriving request finds.
 type load struct {
-	prepare, run       estimate
-	preparers, runners int
+	prepare, run estimate
+	// slots is how many may be prepared at a time, and how many run.
+	slots int
 	// inFlight is how many are being prepared or run, ahead how many wait and
 	// go first.
 	inFlight, ahead int
@@ -41,9 +42,9 @@ func (l load) finish() time.Duration {
 		return l.prepare.fastest + l.run.fastest
 	}
 	own := l.prepare.mean + l.run.mean
-	if l.inFlight < min(l.preparers, l.runners) {
+	if l.inFlight < l.slots {
 		return own
 	}
-	narrower := max(l.prepare.mean/time.Duration(l.preparers), l.run.mean/time.Duration(l.runners))
+	narrower := max(l.prepare.mean, l.run.mean) / time.Duration(l.slots)
 	return own + time.Duration(l.ahead+1)*narrower
 }

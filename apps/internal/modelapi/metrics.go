@@ -121,6 +121,9 @@ func (m *Metrics) Observe(stage classifier.Stage, took time.Duration) {
 // Batch is the classifier's.
 func (m *Metrics) Batch(pictures int) { m.batch.Observe(float64(pictures)) }
 
+// SetSlots says how many runs of the network there are at the same time.
+func (m *Metrics) SetSlots(n int) { m.slots.Set(float64(n)) }
+
 // served observes the service time of an answered request, with the trace that
 // it belongs to as an exemplar where there is one.
 func (m *Metrics) served(took time.Duration, trace string) {

@@ -101,10 +101,10 @@ func New(config Config) *API {
 // Handler answers requests to classify and probes.
 func (a *API) Handler() http.Handler { return a.engine }
 
-// Ready makes the API answer with model.
+// Ready makes the API answer with model, of which slots runs are made at a time.
 func (a *API) Ready(model Model, slots int, report classifier.Report) {
 	a.serving.Store(&serving{model, describeModel(model)})
-	a.metrics.slots.Set(float64(slots))
+	a.metrics.SetSlots(slots)
 	a.metrics.load.Set((report.Load + report.WarmUp).Seconds())
 	a.metrics.warmUp.Set(report.WarmUp.Seconds())
 	a.metrics.model.WithLabelValues(strconv.Itoa(report.Batch), model.Name(), model.Version()).Set(1)

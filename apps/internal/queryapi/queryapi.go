@@ -36,6 +36,8 @@ const (
 	// bodyTime bounds the reading of a body where the request's deadline does
 	// not: the slow sender of an asynchronous request.
 	bodyTime = 15 * time.Second
+	// writeTime is for writing an answer whose request was held for a replica.
+	writeTime = time.Minute
 	// maxPolls is how many may wait for results at a time; more are answered at
 	// once.
 	maxPolls = 4096
@@ -51,6 +53,9 @@ type Config struct {
 	// SLO is how long a synchronous caller waits who says nothing; from
 	// MinTimeout to MaxTimeout.
 	SLO time.Duration
+	// ColdStart is how long a synchronous caller who says nothing waits at least
+	// where no replica is ready, 0 for no longer than otherwise.
+	ColdStart time.Duration
 	// AsyncTimeout is how long an asynchronous request may take.
 	AsyncTimeout time.Duration
 	// MaxBody is the most bytes of a request's body.
@@ -170,8 +175,7 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 	if !a.withinRate(c, asked.id, caller) {
 		return dispatchmetrics.Refused
 	}
-	// The deadline travels in whole milliseconds.
-	deadline := accepted.Add(asked.timeout).Truncate(time.Millisecond)
+	deadline := a.deadline(c, accepted, asked)
 	mode := dispatch.Sync
 	if asked.resultID != "" {
 		// What is kept has to be in the queue.
@@ -216,6 +220,22 @@ func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, as
 		return gone(c)
 	}
 	return write(c, result)
+}
+
+// deadline is when a query's answer is no longer wanted. It travels in whole
+// milliseconds.
+func (a *API) deadline(c *gin.Context, accepted time.Time, asked asked) time.Time {
+	usual := accepted.Add(asked.timeout)
+	if asked.async {
+		return usual.Truncate(time.Millisecond)
+	}
+	held := dispatch.Held(usual, asked.chosen, a.config.ColdStart, a.relay.Ready(), accepted)
+	if held.After(usual) {
+		// The server's own limit may be shorter. It is one that every connection here
+		// can set.
+		_ = http.NewResponseController(c.Writer).SetWriteDeadline(held.Add(writeTime))
+	}
+	return held.Truncate(time.Millisecond)
 }
 
 // kept is where a caller's result is kept: nobody else can ask for it.

@@ -35,6 +35,7 @@ import (
 	"headroom.dev/apps/internal/relay"
 	"headroom.dev/apps/internal/reply"
 	"headroom.dev/apps/internal/tracing"
+	"headroom.dev/apps/internal/wake"
 )
 
 const (
@@ -68,6 +69,9 @@ type settings struct {
 	maxMemory   int64
 	deliveries  int
 	queued      bool // every request goes through the queue
+	coldStart   time.Duration
+	wake        string        // a URL, or none
+	writing     time.Duration // the server's own limit
 	keys        *apikeys.Keys
 	traces      *tracing.Tracing
 }
@@ -99,15 +103,25 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	d := &dispatcher{fleet: fleet.New(dispatch.Bounds{Least: s.concurrency, Most: s.concurrency}), queue: queue}
 	d.has(replicas...)
 	client := backend.New(4)
+	var call func(context.Context) (ok, failed int)
+	if s.wake != "" {
+		u, err := wake.ParseURL(s.wake)
+		if err != nil {
+			t.Fatal(err)
+		}
+		call = wake.New(u, log).Call
+	}
 	d.relay = relay.New(relay.Config{
-		Name: s.name, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim,
+		Name: s.name, Wake: call, MaxQueue: s.maxQueue, ReclaimAfter: s.reclaim,
 		MaxDeliveries: s.deliveries, AttemptTimeout: 10 * time.Second, Direct: !s.queued, Tracing: s.traces,
 	}, queue, d.fleet, client, log)
 	d.relay.Start()
-	d.api = queryapi.New(queryapi.Config{SLO: s.slo, AsyncTimeout: s.async, MaxBody: s.maxBody, MaxMemory: s.maxMemory, Keys: s.keys, Tracing: s.traces}, d.relay, log)
+	d.api = queryapi.New(queryapi.Config{SLO: s.slo, ColdStart: s.coldStart, AsyncTimeout: s.async, MaxBody: s.maxBody, MaxMemory: s.maxMemory, Keys: s.keys, Tracing: s.traces}, d.relay, log)
 	d.api.Ready()
 	d.metrics = d.relay.Metrics().Handler()
-	d.Server = httptest.NewServer(asDescribed(t, d.api.Handler()))
+	d.Server = httptest.NewUnstartedServer(asDescribed(t, d.api.Handler()))
+	d.Config.WriteTimeout = s.writing
+	d.Server.Start()
 	d.stop = sync.OnceFunc(func() {
 		d.relay.GiveUp()
 		d.Close()

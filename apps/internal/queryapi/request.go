@@ -45,6 +45,8 @@ type asked struct {
 	resultID string
 	priority dispatch.Priority
 	timeout  time.Duration
+	// chosen says that the caller has chosen the timeout.
+	chosen bool
 }
 
 // read reads a request's headers. The error is for its caller.
@@ -60,6 +62,7 @@ func (c *Config) read(h http.Header) (a asked, err error) {
 		return a, err
 	}
 	a.timeout, err = c.timeout(h, a.async)
+	a.chosen = h.Get(TimeoutHeader) != ""
 	return a, err
 }
 

@@ -78,6 +78,7 @@ func (r *Relay) Enter(mode dispatch.Mode, priority dispatch.Priority, deadline t
 	}
 	r.budget.Earn()
 	r.load.Arriving[priority]++
+	r.holding()
 	return &Visit{relay: r, local: local, leave: sync.OnceFunc(func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -63,6 +63,10 @@ type Config struct {
 	// Direct lets a synchronous request go straight to a free replica while the
 	// queue is empty.
 	Direct bool
+	// Wake asks for a replica, where requests are held and none is ready, and returns
+	// how many calls went well and how many failed; nil is off. It is called at most
+	// once at a time, and has to end with its context.
+	Wake func(context.Context) (ok, failed int)
 	// Tracing shows how long each entry was queued, and its attempts; nil is
 	// off.
 	Tracing *tracing.Tracing
@@ -93,6 +97,7 @@ type Relay struct {
 	expiries   map[redisqueue.Place]*time.Timer // of asynchronous requests accepted here
 
 	removals chan redisqueue.Place
+	toWake   chan struct{} // requests may be held for the lack of a replica
 
 	giving context.Context // ends when those who still wait are to be told to go
 	giveUp context.CancelFunc
@@ -122,6 +127,7 @@ func New(config Config, queue *redisqueue.Queue, fleet *fleet.Fleet, client *bac
 		inHand:   map[redisqueue.Place]time.Time{},
 		expiries: map[redisqueue.Place]*time.Timer{},
 		removals: make(chan redisqueue.Place, removeMost),
+		toWake:   make(chan struct{}, 1),
 	}
 	r.giving, r.giveUp = context.WithCancel(context.Background())
 	r.metrics = dispatchmetrics.New(fleet, r.QueueState)
@@ -147,6 +153,9 @@ func (r *Relay) Start() {
 	r.sweeping.Go(r.sweep)
 	for _, loop := range []func(){r.observe, r.extend, r.receive} {
 		r.others.Go(loop)
+	}
+	if r.config.Wake != nil {
+		r.others.Go(r.wake)
 	}
 }
 
@@ -222,6 +231,8 @@ func (r *Relay) observe() {
 				}
 			}
 		}
+		// Some may still be held, or be since the last replica went.
+		r.holding()
 		select {
 		case <-r.running.Done():
 			return
