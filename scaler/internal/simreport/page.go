@@ -114,7 +114,7 @@ func pageOf(r *Report) page {
 	p.Strips = []strips{
 		distribution(r, class, "Avoidable violations", "Share of the requests; a dot for each workload, those without any on the left edge. The long mark is the median, the short one the 90th percentile; in numbers on the right: median · 90th percentile · worst.",
 			true, 1e-5, 1, 0.02, func(row compare.Row) (float64, bool) { return row.AvoidableShare, row.Lost == "" }, percentTick, percent),
-		distribution(r, class, "Cost", "Replica-seconds by the clairvoyant’s, where one was found.",
+		distribution(r, class, "Cost", "Replica-seconds by the clairvoyant’s, where one was found; those outside the picture lie at its edges.",
 			false, 0.8, 3, 0, func(row compare.Row) (float64, bool) {
 				if row.OverClairvoyant == nil {
 					return 0, false
