@@ -5,6 +5,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -90,6 +91,7 @@ func followsOrders(t *testing.T, s *stack) {
 // place starts with what was saved, and scaling goes on in steps.
 func takesOver(t *testing.T) {
 	counts := follow(t, "-n", namespace, "get", "deployment", "model-server", "--watch", "-o", `jsonpath={.spec.replicas}{"\n"}`)
+	before := scalerPods(t)
 	gone := leader(t)
 	pod, _, _ := strings.Cut(gone, "_")
 	kubectl(t, "-n", namespace, "delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
@@ -100,25 +102,36 @@ func takesOver(t *testing.T) {
 		return nil
 	})
 	eventually(t, "what was saved is taken over", 30*time.Second, func() error {
-		if log := kubectl(t, "-n", namespace, "logs", "-l", "app.kubernetes.io/name=scaler", "--tail=-1"); !strings.Contains(log, "taking over what was saved") {
-			return fmt.Errorf("the scalers' logs don't say so:\n%s", log)
+		fresh := slices.DeleteFunc(scalerPods(t), func(pod string) bool { return slices.Contains(before, pod) })
+		if len(fresh) == 0 {
+			return errors.New("no new pod")
+		}
+		// Until its container runs, a pod has no log.
+		if log, err := command(t, time.Minute, "kubectl", "-n", namespace, "logs", fresh[0], "--tail=-1"); err != nil || !strings.Contains(log, "taking over what was saved") {
+			return fmt.Errorf("the log of %s doesn't say so: %s", fresh[0], log)
 		}
 		return nil
 	})
 	annotate(t, "headroom.dev/pause-")
 	awaitReplicas(t, 1, time.Minute)
 
-	before := 3
+	last := 3
 	for _, line := range counts() {
 		n, err := strconv.Atoi(line)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n < before-1 || n > before {
-			t.Errorf("from %d replicas to %d", before, n)
+		if n < last-1 || n > last {
+			t.Errorf("from %d replicas to %d", last, n)
 		}
-		before = n
+		last = n
 	}
+}
+
+// scalerPods are the names of the scalers' pods.
+func scalerPods(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(kubectl(t, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/name=scaler", "-o", "jsonpath={.items[*].metadata.name}"))
 }
 
 // leader is who holds the Lease: its pod's name, _ and more.

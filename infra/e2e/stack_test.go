@@ -24,8 +24,8 @@ import (
 const namespace = "headroom-e2e"
 
 // TestStack tells one story, because each step needs the one before it: up, a
-// request, a burst that scales out and in, people's orders, a crash of the
-// scaler, zero model servers, the HPA in the scaler's place, down.
+// request, a burst that scales out and in, people's orders, the end of the
+// leading scaler, zero model servers, the HPA in the scaler's place, down.
 func TestStack(t *testing.T) {
 	settings := map[string]string{
 		"namespace":            namespace,
@@ -106,7 +106,7 @@ func TestStack(t *testing.T) {
 	})
 
 	step(t, "people's orders are followed and no drift", func(t *testing.T) { followsOrders(t, s) })
-	step(t, "another scaler takes over from one that crashed", takesOver)
+	step(t, "another scaler takes over from one that goes away", takesOver)
 	step(t, "the last model server goes, and a request brings one back", func(t *testing.T) { goesToZero(t, s, outputs) })
 
 	step(t, "hpa takes over without touching a model server pod", func(t *testing.T) {
