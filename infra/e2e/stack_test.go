@@ -39,10 +39,10 @@ func TestStack(t *testing.T) {
 		"schedules[0].duration": "1m",
 		"schedules[0].floor":    "1",
 	}
-	if notFound(t, "get", "apiservice", "v1beta1.metrics.k8s.io") != nil {
-		settings["metricsServer"] = "false" // another stack on this cluster brought it
-	}
 	s := newStack(t, settings)
+	if notFound(t, "get", "apiservice", "v1beta1.metrics.k8s.io") != nil {
+		s.set(t, "metricsServer", "false") // another stack on this cluster brought it
+	}
 	t.Cleanup(func() { diagnose(t) })
 
 	step(t, "a bad setting creates nothing", func(t *testing.T) {

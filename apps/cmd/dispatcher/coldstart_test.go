@@ -16,7 +16,7 @@ import (
 func TestARequestBringsTheFirstReplicaUp(t *testing.T) {
 	address := dispatchtest.FreeAddress(t)
 	asked := make(chan struct{}, 100)
-	scaler := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	scaler := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
 	}))
 	defer scaler.Close()

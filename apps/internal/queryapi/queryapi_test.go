@@ -121,7 +121,7 @@ func start(t testing.TB, url string, s settings, replicas ...*dispatchtest.Repli
 	d.metrics = d.relay.Metrics().Handler()
 	d.Server = httptest.NewUnstartedServer(asDescribed(t, d.api.Handler()))
 	d.Config.WriteTimeout = s.writing
-	d.Server.Start()
+	d.Start()
 	d.stop = sync.OnceFunc(func() {
 		d.relay.GiveUp()
 		d.Close()
