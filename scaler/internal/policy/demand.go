@@ -57,33 +57,24 @@ func remember(history []Sample, rate Signal, now time.Time) []Sample {
 // has not changed: going back in growing steps, the mean of the newer samples is
 // compared with that of the older ones, as two Poisson counts by the difference of
 // their square roots, whose variance does not depend on the rate (F. J. Anscombe,
-// Biometrika 35, 1948). So a flat load is
-// known more exactly with every second, and a step is followed at once, without a
-// window that somebody has to choose. The idea is that of ADWIN (A. Bifet,
-// R. Gavaldà, "Learning from time-changing data with adaptive windowing", SDM
-// 2007), with that test in the place of Hoeffding's bound.
+// Biometrika 35, 1948). So a flat load is known more exactly with every second, and
+// a step is followed at once, without a window that somebody has to choose. The idea
+// is that of ADWIN (A. Bifet, R. Gavaldà, "Learning from time-changing data with
+// adaptive windowing", SDM 2007), with that test in the place of Hoeffding's bound.
 func estimate(history []Sample, shows, lead float64, now time.Time) demand {
 	n := len(history)
 	if n == 0 || now.Sub(history[n-1].At) > fresh {
 		return demand{}
 	}
-	// sums[i] is the sum of the newest i rates, ages[i] the age of the i-th newest.
-	sums, ages := make([]float64, n+1), make([]float64, n)
+	sums := make([]float64, n+1) // sums[i] is the sum of the newest i rates
 	for i := range n {
-		s := history[n-1-i]
-		sums[i+1] = sums[i] + s.Rate
-		ages[i] = now.Sub(s.At).Seconds()
+		sums[i+1] = sums[i] + history[n-1-i].Rate
 	}
 	mean := func(from, to int) float64 { return (sums[to] - sums[from]) / float64(to-from) }
 	// So many seconds of arrivals stand behind the samples from..to−1, each of which
 	// is itself a mean over a short window.
-	span := func(from, to int) float64 {
-		spacing := 1.0
-		if n > 1 {
-			spacing = ages[n-1] / float64(n-1)
-		}
-		return shows + float64(to-from-1)*spacing
-	}
+	spacing := now.Sub(history[0].At).Seconds() / float64(max(1, n-1))
+	span := func(from, to int) float64 { return shows + float64(to-from-1)*spacing }
 
 	d := demand{known: true}
 	size := n

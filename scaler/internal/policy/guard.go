@@ -45,10 +45,6 @@ func (s *State) guard(cfg Config, snap Snapshot, t Terms, now time.Time) {
 	}
 }
 
-func (s *State) raised(now time.Time) bool {
-	return !s.Raised.IsZero() && now.Sub(s.Raised) < unlearned
-}
-
 // foresee notes what the arrival rate is expected to be a lead time from now, and
 // judges what was expected of now.
 func (s *State) foresee(t Terms, now time.Time) {

@@ -83,11 +83,8 @@ type bounds struct {
 
 func (cfg Config) bounds(s *State, snap Snapshot, now time.Time) bounds {
 	b := bounds{cfg.Min, cfg.Max, BelowMin, AboveMax, ByMin, ByMax}
-	if b.min == 0 && (snap.Woken || now.Sub(s.LastWork) < cfg.IdleAfter) {
-		b.min = 1 // the last one stays until nothing has arrived for long enough
-		if snap.Spec == 0 {
-			b.min = 0 // and the first is ordered by demand, not by this
-		}
+	if b.min == 0 && snap.Spec > 0 && (snap.Woken || now.Sub(s.LastWork) < cfg.IdleAfter) {
+		b.min = 1 // the last one stays until nothing has arrived for long enough; the first is ordered by demand
 	}
 	c := snap.Controls
 	if c.Ceiling != nil && *c.Ceiling < b.max {
@@ -172,11 +169,9 @@ func out(cfg Config, s *State, snap Snapshot, t Terms, b bounds, to, asked int, 
 	case asked < b.min:
 		reason, limiter = b.minBy, b.minLimiter
 		why = "the target has " + replicas(current) + " and at least " + count(b.min) + " are wanted" + b.word(b.minBy)
-	case current == 0:
-		if snap.Woken {
-			reason = Woken
-			why = "a request waits and there is no replica"
-		}
+	case current == 0 && snap.Woken:
+		reason = Woken
+		why = "a request waits and there is no replica"
 	}
 	why += t.distrust()
 	if snap.Controls.PauseOut {
@@ -237,12 +232,8 @@ func (r Rate) most(current int) int {
 // are still starting: as much as the demand needs, in quarters, within the ceiling.
 func bridge(cfg Config, s *State, snap Snapshot, t Terms, now time.Time) float64 {
 	ready := min(snap.Ready, snap.Spec)
-	starting := 0
-	for _, c := range snap.Starting {
-		starting += c.Count
-	}
 	needed := max(t.ForDemand, t.ForBacklog)
-	if cfg.Bridge.Ceiling <= 1 || ready == 0 || needed <= ready || starting == 0 && snap.Spec <= snap.Ready && needed <= snap.Spec {
+	if cfg.Bridge.Ceiling <= 1 || ready == 0 || needed <= ready {
 		return 1
 	}
 	s.Raised = now

@@ -46,9 +46,6 @@ func size(cfg Config, s *State, snap Snapshot, now time.Time) Terms {
 		ForecastError: s.ForecastError, ForecastKnown: s.ForecastKnown,
 	}
 	rate := d.level + caution*d.err
-	if d.level == 0 {
-		rate = 0
-	}
 	t.Rate = math.Max(rate, math.Min(d.line+d.trend*(lead+cfg.newsAge()), maxGrowth*rate))
 	backlog := snap.Signals.Backlog.or(0)
 	t.Untrusted = untrusted(s.Known, snap, t.Rate, backlog)
@@ -98,7 +95,7 @@ func (t *Terms) sizeBacklog(cfg Config, snap Snapshot, service ServiceTime, slot
 	}
 	t.BacklogExpected = math.Max(0, backlog+t.Rate*lead-served)
 	if age < patience*slo {
-		t.BacklogExpected = math.Min(t.BacklogExpected, math.Max(t.Rate*slo, 0))
+		t.BacklogExpected = math.Min(t.BacklogExpected, t.Rate*slo)
 	}
 	t.BacklogRate = t.BacklogExpected / math.Max(slo-age, lead)
 	if t.BacklogRate > 0 {

@@ -116,6 +116,11 @@ func (s *State) learn(snap Snapshot, now time.Time) {
 	}
 }
 
+// raised tells whether what is measured may still show the bridge.
+func (s *State) raised(now time.Time) bool {
+	return !s.Raised.IsZero() && now.Sub(s.Raised) < unlearned
+}
+
 func (k Known) slots() int { return int(math.Max(1, k.Slots)) }
 
 // service is the service time to plan with.
