@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/control/journal"
 )
 
@@ -19,11 +20,11 @@ type explainCommand struct {
 func (c *explainCommand) Run(s streams) error {
 	rec, err := c.read(s.in)
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	first, last, err := c.span(rec)
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	p := printer{out: s.out}
 	p.head(c.File, rec)

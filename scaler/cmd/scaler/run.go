@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/config"
 	"headroom.dev/scaler/internal/control"
 	"headroom.dev/scaler/internal/kubescale"
@@ -28,7 +29,7 @@ type runCommand struct {
 func (c *runCommand) Run(s streams) error {
 	cfg, err := config.Load(c.Config)
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	if c.CheckConfig {
 		fmt.Fprintf(s.out, "%s is good\n", c.Config)
@@ -36,15 +37,15 @@ func (c *runCommand) Run(s streams) error {
 	}
 	client, err := kubescale.Connect(c.Kubeconfig)
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	settings, err := settingsOf(cfg)
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	log := slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{Level: level}))
 	kubescale.RouteLogs(log)
@@ -67,7 +68,7 @@ func (c *runCommand) Run(s streams) error {
 		kubescale.Ref{APIVersion: t.APIVersion, Kind: t.Kind, Resource: t.Resource, Namespace: t.Namespace, Name: t.Name},
 		kubescale.Options{Identity: identity, Container: t.Container, Log: log})
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	defer target.Close()
 	version, revision := build()

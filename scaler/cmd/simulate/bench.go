@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/compare/bench"
 )
 
@@ -14,7 +15,7 @@ type benchCommand struct {
 // Run measures, prints what it found and puts it into the file.
 func (c *benchCommand) Run(s streams) error {
 	if c.Rounds < 1 || c.Rounds > 100 {
-		return usage{fmt.Errorf("--rounds %d: allowed are numbers from 1 to 100", c.Rounds)}
+		return command.AsMisuse(fmt.Errorf("--rounds %d: allowed are numbers from 1 to 100", c.Rounds))
 	}
 	figures, err := bench.Run(c.Rounds)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/simreport"
 )
 
@@ -59,8 +60,8 @@ func TestWrongFlagsAreNamedInOneLine(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			code, _, stderr := simulate(t, tt.args...)
-			if code != exitUsage || strings.Count(stderr, "\n") != 1 {
-				t.Errorf("exit code %d and %q, want %d and one line", code, stderr, exitUsage)
+			if code != command.Usage || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d and %q, want %d and one line", code, stderr, command.Usage)
 			}
 			for _, part := range tt.parts {
 				if !strings.Contains(stderr, part) {

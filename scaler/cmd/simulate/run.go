@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/compare"
 	"headroom.dev/scaler/internal/sim"
 	"headroom.dev/scaler/internal/simreport"
@@ -15,12 +16,12 @@ import (
 func (c *runCommand) Run(ctx context.Context, s streams) error {
 	policies, scenarios, source, err := c.inputs()
 	if err != nil {
-		return usage{err}
+		return command.AsMisuse(err)
 	}
 	settings := c.settings()
 	if compare.NeedsUpstream(policies) || c.varied() {
 		if settings.Upstream, err = c.upstream(); err != nil {
-			return usage{err}
+			return command.AsMisuse(err)
 		}
 	}
 	settings.Timelines = c.Trace != ""
