@@ -81,12 +81,14 @@ const (
 	ByFloor         Limiter = "floor"
 	ByCeiling       Limiter = "ceiling"
 	ByDisabled      Limiter = "disabled"
+	ByTolerance     Limiter = "tolerance"
 )
 
 // Limiters lists every limiter that a decision can have.
 func Limiters() []Limiter {
 	return []Limiter{
 		None, ByMin, ByMax, ByRate, ByStabilization, ByBacklog, ByInFlight, ByTrust, ByPause, ByFloor, ByCeiling, ByDisabled,
+		ByTolerance,
 	}
 }
 

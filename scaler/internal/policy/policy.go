@@ -29,7 +29,7 @@ import (
 // asked for in the whole stabilization window and the model holds for fewer with a
 // tolerance, a step at a time, never with a backlog, never below what is in flight,
 // and never while a needed signal is missing, stale, invalid or reset; such a moment
-// counts as asking for what is there.
+// counts as asking for what is there. An increase by less than [outTolerance] is left.
 func Decide(cfg Config, state State, snap Snapshot, now time.Time) (State, Decision) {
 	s := state.observe(cfg, snap, now)
 	t := size(cfg, &s, snap, now)
@@ -173,6 +173,9 @@ func out(cfg Config, s *State, snap Snapshot, t Terms, b bounds, to, asked int, 
 		reason = Woken
 		why = "a request waits and there is no replica"
 	}
+	if asked >= b.min && t.ForBacklog <= current && asked-current <= int(outTolerance*float64(current)) {
+		return is(current, cfg.steady(s, t), ByTolerance, why+", which "+replicas(current)+" are close enough to")
+	}
 	why += t.distrust()
 	if snap.Controls.PauseOut {
 		return is(current, Paused, ByPause, why+", but adding replicas is paused")
@@ -220,6 +223,11 @@ func in(cfg Config, s *State, snap Snapshot, t Terms, b bounds, now time.Time, i
 	return is(fewest, ScalingIn, limiter, t.demand()+", and no more than "+count(t.WindowMax)+" were asked for in "+seconds(t.Hold))
 }
 
+// outTolerance is the share by which demand may exceed the present count before
+// more is asked for. It matters from 50 replicas on, where the planned utilization
+// sizes, not the queue, and where a flat load is not known more exactly.
+const outTolerance = 0.02
+
 // most is by how many replicas the count may change at a time.
 func (r Rate) most(current int) int {
 	if r.Step <= 0 && r.Share <= 0 {
@@ -236,6 +244,7 @@ func bridge(cfg Config, s *State, snap Snapshot, t Terms, now time.Time) float64
 	if cfg.Bridge.Ceiling <= 1 || ready == 0 || needed <= ready {
 		return 1
 	}
-	s.Raised = now
-	return math.Min(cfg.Bridge.Ceiling, math.Ceil(float64(needed)/float64(ready)*4)/4)
+	factor := math.Min(cfg.Bridge.Ceiling, math.Ceil(float64(needed)/float64(ready)*4)/4)
+	s.raise(factor, now)
+	return factor
 }

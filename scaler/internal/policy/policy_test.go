@@ -629,6 +629,60 @@ func TestTheBridgeCoversWhileReplicasStart(t *testing.T) {
 	}
 }
 
+// A request to a cold replica on a busy machine takes long, and the bridge must
+// not keep that for as long as it raises.
+func TestABadMeasurementDoesNotOutliveTheBridge(t *testing.T) {
+	cfg := config()
+	cfg.Bridge.Ceiling = 2
+	seen := func(mean float64) Snapshot {
+		return with(healthy(20, 6), func(s *Snapshot) {
+			s.Ready, s.Starting = 2, []Cohort{{2 * time.Second, 4}}
+			s.Signals.ServiceMean, s.Signals.ServiceP99 = Value(mean), Value(2*mean)
+		})
+	}
+	state, d := Decide(cfg, State{}, seen(0.4), noon)
+	if d.CPUFactor != 2 || d.Terms.ServiceEffective != 0.4 {
+		t.Fatalf("factor %g, %g s of service: want the bridge to raise what takes 0.4 s", d.CPUFactor, d.Terms.ServiceEffective)
+	}
+	for i, c := range []struct{ measured, want float64 }{
+		{0.3, 0.4},   // what takes 0.3 s with up to twice the CPU may take 0.4 without
+		{0.11, 0.22}, // but 0.11 can't come from more than 0.22
+		{0.15, 0.22},
+		{0.25, 0.25}, // and less CPU makes nothing faster
+	} {
+		state, d = Decide(cfg, state, seen(c.measured), noon.Add(time.Duration(i+1)*cfg.Tick))
+		if math.Abs(d.Terms.ServiceEffective-c.want) > 1e-9 || d.Terms.ServiceP99 != 2*d.Terms.ServiceEffective {
+			t.Errorf("raised, %g s measured: planned with %g and %g s, want %g and twice that", c.measured, d.Terms.ServiceEffective, d.Terms.ServiceP99, c.want)
+		}
+	}
+}
+
+func TestAHandfulMoreOfHundredsIsNotWorthAChange(t *testing.T) {
+	cfg := config()
+	cfg.Max = 1000
+	_, d := Decide(cfg, State{}, healthy(1640, 1), noon)
+	for _, c := range []struct {
+		have, want int
+		limiter    Limiter
+	}{
+		{d.Replicas - 1, d.Replicas - 1, ByTolerance},
+		{d.Replicas - 4, d.Replicas - 4, ByTolerance},
+		{d.Replicas - 5, d.Replicas, None},
+	} {
+		if _, d := Decide(cfg, State{}, healthy(1640, c.have), noon); d.Replicas != c.want || d.Limiter != c.limiter {
+			t.Errorf("%d replicas: %d by %s (%s), want %d by %s", c.have, d.Replicas, d.Limiter, d.Sentence, c.want, c.limiter)
+		}
+	}
+	floor := with(healthy(1, 200), func(s *Snapshot) { s.Controls.Floor = 201 })
+	if _, d := Decide(cfg, State{}, floor, noon); d.Replicas != 201 {
+		t.Errorf("a floor of 201 gets %d", d.Replicas)
+	}
+	waiting := with(healthy(1640, d.Replicas-1), func(s *Snapshot) { s.Signals.Backlog, s.Signals.OldestAge = Value(20000), Value(2) })
+	if _, d := Decide(cfg, State{}, waiting, noon); d.Replicas <= waiting.Spec {
+		t.Errorf("a backlog of 20000 gets %d of %d", d.Replicas, waiting.Spec)
+	}
+}
+
 func TestStateSurvivesTheWayToAnotherProcess(t *testing.T) {
 	var state State
 	for i := range 100 {

@@ -43,8 +43,10 @@ type State struct {
 	// relied on, and since when no arrival rate could; zero while all is well.
 	UntrustedSince   time.Time `json:"untrustedSince"`
 	LoadUnknownSince time.Time `json:"loadUnknownSince"`
-	// Raised is the last time that the bridge gave replicas more CPU.
-	Raised time.Time `json:"raised"`
+	// Raised is the last time that the bridge gave replicas more CPU, and RaisedBy the
+	// highest factor since it began to.
+	Raised   time.Time `json:"raised"`
+	RaisedBy float64   `json:"raisedBy"`
 }
 
 // Sample is an arrival rate, per second, at a time.
@@ -73,8 +75,8 @@ const (
 	busyShare = 0.1
 	maxSlots  = 1024
 	gapTicks  = 5
-	// unlearned is how long after the bridge's end service times still show it.
-	unlearned = 70 * time.Second
+	// raisedSeen is how long after the bridge's end service times still show it.
+	raisedSeen = 70 * time.Second
 )
 
 // observe takes in what the snapshot tells beyond this one decision.
@@ -104,6 +106,8 @@ func (s *State) learn(snap Snapshot, now time.Time) {
 		s.Known.Slots = min(math.Max(1, math.Floor(m.Slots.Value)), maxSlots)
 	}
 	if s.raised(now) {
+		s.bound(&s.Known.ServiceMean, m.ServiceMean)
+		s.bound(&s.Known.ServiceP99, m.ServiceP99)
 		return
 	}
 	learn(&s.Known.CPULimit, m.CPULimit)
@@ -116,9 +120,28 @@ func (s *State) learn(snap Snapshot, now time.Time) {
 	}
 }
 
+// bound keeps a service time within what is measured while replicas have more CPU:
+// without it, work takes no less than that, and at most as many times that as they
+// have more CPU.
+func (s *State) bound(known *float64, measured Signal) {
+	if !measured.positive() {
+		return
+	}
+	most := measured.Value * math.Max(1, s.RaisedBy)
+	*known = math.Min(math.Max(*known, measured.Value), most)
+}
+
+// raise notes that replicas are given factor times their usual CPU.
+func (s *State) raise(factor float64, now time.Time) {
+	if !s.raised(now) {
+		s.RaisedBy = 1
+	}
+	s.Raised, s.RaisedBy = now, math.Max(s.RaisedBy, factor)
+}
+
 // raised tells whether what is measured may still show the bridge.
 func (s *State) raised(now time.Time) bool {
-	return !s.Raised.IsZero() && now.Sub(s.Raised) < unlearned
+	return !s.Raised.IsZero() && now.Sub(s.Raised) < raisedSeen
 }
 
 func (k Known) slots() int { return int(math.Max(1, k.Slots)) }
