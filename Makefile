@@ -17,18 +17,22 @@ ARRIVALS ?= poisson
 SEED     ?= 1
 IMAGES   ?= models/vehicles/samples
 RUN      ?=
+RUNS     ?= 1
+SCALERS  ?= custom,custom-bridge,hpa70,hpa90
 POLICIES ?=
 WORKLOADS ?=
 OUT      ?=
 export STACK CONTEXT REGISTRY BUILDER MODEL
 # Only for those who replay: the names are also flags of the programs under test.
-demo loadtest: export TRACE := $(TRACE)
-demo loadtest: export SCALE := $(SCALE)
-demo loadtest: export SPEED := $(SPEED)
-demo loadtest: export ARRIVALS := $(ARRIVALS)
-demo loadtest: export SEED := $(SEED)
-demo loadtest: export IMAGES := $(IMAGES)
-demo loadtest: export RUN := $(RUN)
+demo loadtest compare: export TRACE := $(TRACE)
+demo loadtest compare: export SCALE := $(SCALE)
+demo loadtest compare: export SPEED := $(SPEED)
+demo loadtest compare: export ARRIVALS := $(ARRIVALS)
+demo loadtest compare: export SEED := $(SEED)
+demo loadtest compare: export IMAGES := $(IMAGES)
+demo loadtest compare: export RUN := $(RUN)
+compare: export RUNS := $(RUNS)
+compare: export SCALERS := $(SCALERS)
 simulate: export TRACE := $(TRACE)
 simulate: export SCALE := $(SCALE)
 simulate: export SPEED := $(SPEED)
@@ -37,7 +41,7 @@ simulate: export POLICIES := $(POLICIES)
 simulate: export WORKLOADS := $(WORKLOADS)
 simulate: export OUT := $(OUT)
 
-.PHONY: help demo up down preview cluster cluster-down images loadtest local env \
+.PHONY: help demo up down preview cluster cluster-down images loadtest compare local env \
         test e2e simulate bench lint check-imports fmt tidy model train tools clean
 
 help: ## list the targets
@@ -70,6 +74,9 @@ images: ## build the images and load them into the cluster
 
 loadtest: ## replay TRACE against the stack: TRACE=demo|workload|workload_heavy|FILE SCALE=1 SPEED=1
 	@hack/loadtest.sh
+
+compare: ## replay TRACE against one scaler after another, and compare: SCALERS=custom,custom-bridge,hpa70,hpa90 RUNS=1
+	@hack/compare.sh
 
 local: ## dispatcher and model server without a cluster, on 5001 and 6001
 	@hack/local.sh

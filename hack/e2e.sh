@@ -19,6 +19,11 @@ environment=$("$ROOT/hack/env.sh")
 eval "$environment"
 mkdir -p "$STATE/bin"
 (cd "$ROOT/loadtest" && go build -trimpath -buildvcs=false -o "$STATE/bin/loadtest" ./cmd/loadtest)
+if [ -z "${CONTEXT:-}" ]; then
+  # On the local cluster only: their image is one that it always has.
+  say "the scaler's own client of Kubernetes, on the cluster"
+  (cd "$ROOT/scaler" && TEST_IMAGE=localhost/headroom/pause:1 go test -tags e2e -count=1 -timeout 10m -run E2E ./internal/kubescale)
+fi
 cd "$ROOT/infra/e2e"
 # shellcheck disable=SC2086 # several flags
 exec go test -tags e2e -count=1 -v -timeout 25m ${TEST_FLAGS:-} .

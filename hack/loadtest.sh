@@ -18,6 +18,21 @@ scaler=$(output scaler); dispatcher=$(output dispatcherUrl); prometheus=$(output
 mkdir -p "$STATE/bin"
 (cd "$ROOT/loadtest" && GOWORK=off go build -trimpath -buildvcs=false -o "$STATE/bin/loadtest" ./cmd/loadtest)
 run=${RUN:-$(date +%Y%m%d-%H%M%S)-$scaler}
-exec "$STATE/bin/loadtest" run --target "$dispatcher" --prometheus "$prometheus" --scaler "$scaler" \
+more=()
+if [ "$scaler" = hpa ]; then
+  # What Kubernetes' HPA says of itself is in no metric: it is written down as it changes.
+  namespace=$(output namespace); target=$(output targetDeployment)
+  log=$(mktemp)
+  set -m # so that the pipe can be ended as one
+  kubectl -n "$namespace" get hpa "$target" --watch \
+    -o jsonpath='{.status.currentReplicas} {.status.desiredReplicas} {.status.currentMetrics[0].resource.current.averageUtilization}{"\n"}' 2>/dev/null |
+    while read -r current desired cpu; do echo "$EPOCHREALTIME ${current:--} ${desired:--} ${cpu:--}"; done >"$log" &
+  set +m
+  watcher=$!
+  trap 'kill -- "-$watcher" 2>/dev/null || true; rm -f "$log"' EXIT
+  more=(--hpa-log "$log")
+fi
+# shellcheck disable=SC2086 # several flags
+"$STATE/bin/loadtest" run --target "$dispatcher" --prometheus "$prometheus" --scaler "${SCALER:-$scaler}" \
   --trace "$trace" --scale "${SCALE:-1}" --speed "${SPEED:-1}" --arrivals "${ARRIVALS:-poisson}" --seed "${SEED:-1}" \
-  --images "${IMAGES:-$ROOT/models/vehicles/samples}" --out "$ROOT/results/$run" ${LOADTEST_FLAGS:-}
+  --images "${IMAGES:-$ROOT/models/vehicles/samples}" --out "$ROOT/results/$run" "${more[@]}" ${LOADTEST_FLAGS:-}

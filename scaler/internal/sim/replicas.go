@@ -25,6 +25,7 @@ type replica struct {
 	ordered, readyAt time.Duration
 	work, mark       float64 // slot-seconds worked; see engine.workOf
 	cpu              podCPU
+	quota            quota
 }
 
 // fleet is the replicas: what a Deployment and its Service's endpoints do.

@@ -40,6 +40,8 @@ type requestEngine struct {
 	byInFlight [][]*replica // visible replicas; [i] has those with i requests in flight
 	settled    time.Duration
 	workClock  float64 // seconds that a busy slot would have worked at the usual limit
+	period     time.Duration
+	limit      float64 // cores
 }
 
 func newRequestEngine(s *Scenario, f *fleet, t *tally) *requestEngine {
@@ -47,6 +49,7 @@ func newRequestEngine(s *Scenario, f *fleet, t *tally) *requestEngine {
 		tally: t, door: newDoor(s), fleet: f, slo: s.SLO,
 		arrivals: newArrivals(s), demand: s.Service.draws(stream(s.Seed, serviceStream)),
 		routing: stream(s.Seed, routingStream), byInFlight: make([][]*replica, s.Slots+1),
+		period: s.QuotaPeriod, limit: s.CPULimit,
 	}
 	e.nextArrival = e.arrivals.next()
 	for _, r := range f.begin(s.Initial, s.ColdStart.Mean) {
@@ -88,9 +91,11 @@ func (e *requestEngine) settle(now time.Duration) {
 	seconds := float64(now-e.settled) * 1e-9
 	e.settled = now
 	busy := float64(len(e.done.items))
-	e.work += seconds * e.fleet.speed * busy
 	e.presence += seconds * (busy + float64(e.queue.n))
-	e.workClock += seconds * e.fleet.speed
+	if e.period == 0 {
+		e.work += seconds * e.fleet.speed * busy
+		e.workClock += seconds * e.fleet.speed
+	}
 }
 
 func (e *requestEngine) arrive(now time.Duration) {
@@ -184,6 +189,10 @@ func (e *requestEngine) begin(now time.Duration, r request, on *replica) (time.D
 		i = int32(len(e.flights))
 		e.flights = append(e.flights, r)
 	}
+	if e.period > 0 {
+		cores := func(d time.Duration) time.Duration { return time.Duration(float64(d) * e.limit) }
+		return on.quota.run(now, cores(r.work), e.period, time.Duration(float64(cores(e.period))*e.fleet.speed)), i
+	}
 	takes := r.work
 	if e.fleet.speed != 1 {
 		takes = time.Duration(float64(takes) / e.fleet.speed)
@@ -223,6 +232,10 @@ func (e *requestEngine) complete(now time.Duration) {
 		e.violated(r)
 	}
 	on := r.on
+	if e.period > 0 {
+		e.work += r.work.Seconds()
+		on.work += r.work.Seconds()
+	}
 	e.prune(now)
 	if e.queue.n > 0 && on.state == ready {
 		e.done.replaceFirst(e.begin(now, e.queue.pop(), on))
@@ -286,10 +299,14 @@ func (e *requestEngine) kill(now time.Duration, replicas int) {
 }
 
 // setSpeed changes how long everything in progress still takes. As all of it
-// changes by one factor, its order stays.
+// changes by one factor, its order stays. Under a quota, what is in progress, which
+// is a period's work or so, ends as it was to.
 func (e *requestEngine) setSpeed(now time.Duration, factor float64) {
 	ratio := e.fleet.speed / factor
 	for i := range e.done.items {
+		if e.period > 0 {
+			break
+		}
 		at := &e.done.items[i].at
 		*at = now + time.Duration(math.Round(float64(*at-now)*ratio))
 	}

@@ -45,6 +45,12 @@ type Scenario struct {
 	// CPULimit is the cores that a replica may use as usual. All of its slots
 	// together use them up: a request of d seconds costs d·CPULimit/Slots.
 	CPULimit float64 `json:"cpuLimit"`
+	// QuotaPeriod makes a replica work as a container under CFS bandwidth control
+	// does: at the speed of one core until its quota of the period is used up, then
+	// not at all until the next begins. So a replica that is hardly used answers
+	// faster than it can sustain. It needs one slot, a CPULimit of at most 1, and the
+	// engine [Requests]. 0: at an even speed. Linux's own is 100 ms.
+	QuotaPeriod time.Duration `json:"quotaPeriod,omitempty"`
 
 	// SLO is the latency above which an answer is a violation. Timeout is when the
 	// dispatcher gives up; default, and the least, is the SLO.
@@ -124,6 +130,11 @@ func (s Scenario) Validate() error {
 		return fmt.Errorf("initial: %d must be at least 0", s.Initial)
 	case !(s.ColdStart.CV >= 0) || math.IsInf(s.ColdStart.CV, 0):
 		return fmt.Errorf("coldStart.cv: %v must be at least 0", s.ColdStart.CV)
+	case s.QuotaPeriod < 0 || s.QuotaPeriod > time.Second:
+		return fmt.Errorf("quotaPeriod: %s must be from 0s to 1s", s.QuotaPeriod)
+	case s.QuotaPeriod > 0 && (s.Slots != 1 || s.CPULimit > 1 || s.Engine == Aggregate):
+		return fmt.Errorf("quotaPeriod: %s needs 1 slot, which are %d, a cpuLimit of at most 1, which is %v, and the engine %s, which is %s",
+			s.QuotaPeriod, s.Slots, s.CPULimit, Requests, s.Engine)
 	case s.TickOffset%s.ScrapeInterval == s.ScrapeOffset%s.ScrapeInterval:
 		return fmt.Errorf("tickOffset: %s must not fall on a scrape (every %s from %s)", s.TickOffset, s.ScrapeInterval, s.ScrapeOffset)
 	case !slices.Contains([]Engine{Auto, Requests, Aggregate}, s.Engine):
@@ -179,7 +190,7 @@ func (s *Scenario) engineToUse() Engine {
 	if s.Engine != Auto {
 		return s.Engine
 	}
-	if len(s.Rates) == 0 || slices.Max(s.Rates)*s.Service.mean()/float64(s.Slots) <= AutoReplicas {
+	if s.QuotaPeriod > 0 || len(s.Rates) == 0 || slices.Max(s.Rates)*s.Service.mean()/float64(s.Slots) <= AutoReplicas {
 		return Requests
 	}
 	return Aggregate
