@@ -46,6 +46,8 @@ type runCommand struct {
 	Timeout     time.Duration `default:"10s" help:"When a request without an answer is given up, as a duration from 1ms to 1h. Default: ${default}."`
 	MaxInFlight int           `default:"2000" help:"Most requests under way at once, 1 to 100000; more are counted as unsent. Default: ${default}."`
 	Scaler      string        `placeholder:"NAME" help:"What is scaling, for the report: up to 60 characters, such as custom, hpa or none."`
+	LagBound    time.Duration `default:"10ms" help:"How late requests may be sent, at the 99th percentile, as a duration from 100µs to 1h. A run above it is marked invalid. Default: ${default}."`
+	Repetition  int           `default:"1" placeholder:"N" help:"Number of this run among those of one comparison, for the report, 1 to 10000. Default: ${default}."`
 	Settle      time.Duration `default:"0s" help:"How long to go on looking at replicas and queue after the last answer, as a duration from 0s to 24h. Default: ${default}."`
 }
 

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	// Flags that the caller's environment sets are not what is tested here.
 	for _, name := range []string{
 		"TARGET", "PROMETHEUS", "SCALER", "TRACE", "SCALE", "SPEED", "START", "LENGTH", "ARRIVALS",
-		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE",
+		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE", "LAG_BOUND", "REPETITION",
 	} {
 		_ = os.Unsetenv(name)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,9 @@ const (
 	highestFactor  = 10_000
 	mostInFlight   = 100_000
 	longestLabel   = 60
+
+	shortestLagBound = 100 * time.Microsecond
+	mostRepetitions  = 10_000
 )
 
 // plan is a run whose every input has been read and found good.
@@ -57,6 +61,7 @@ func prepare(c *runCommand) (*plan, error) {
 		{"--slo", c.SLO, time.Millisecond, longestPromise},
 		{"--timeout", c.Timeout, time.Millisecond, longestPromise},
 		{"--settle", c.Settle, 0, longestSettle},
+		{"--lag-bound", c.LagBound, shortestLagBound, longestPromise},
 	}
 	for _, d := range durations {
 		if d.value < d.min || d.value > d.to {
@@ -74,6 +79,9 @@ func prepare(c *runCommand) (*plan, error) {
 	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > mostInFlight {
 		return nil, fmt.Errorf("--max-in-flight %d: allowed are whole numbers from 1 to %d", c.MaxInFlight, mostInFlight)
+	}
+	if c.Repetition < 1 || c.Repetition > mostRepetitions {
+		return nil, fmt.Errorf("--repetition %d: allowed are whole numbers from 1 to %d", c.Repetition, mostRepetitions)
 	}
 	if len(c.Scaler) > longestLabel {
 		return nil, fmt.Errorf("--scaler %q: allowed are up to %d characters", c.Scaler, longestLabel)
@@ -149,11 +157,16 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 	if p.source != nil {
 		blind = p.observe(ctx, start, start.Add(tally.Last), stderr)
 	}
-	summary, err := report.Make(p.out, report.Run{
-		ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.trace.Name,
-		Scale: c.Scale, Speed: c.Speed, Arrivals: c.Arrivals, Seed: c.Seed,
-		Target: p.target.Redacted(), Scaler: c.Scaler, Interrupted: interrupted,
-	}, c.SLO, len(p.schedule))
+	cores := runtime.NumCPU()
+	summary, err := report.Make(p.out, report.Plan{
+		Run: report.Run{
+			ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.trace.Name,
+			Scale: c.Scale, Speed: c.Speed, Arrivals: c.Arrivals, ArrivalsCV: variation(c.Arrivals), Seed: c.Seed,
+			Target: p.target.Redacted(), Scaler: c.Scaler, Protocol: "http/1.1", Mode: "sync", Repetition: c.Repetition,
+			Interrupted: interrupted,
+		},
+		SLO: c.SLO, Scheduled: len(p.schedule), Cores: &cores, LagBound: c.LagBound,
+	})
 	if err != nil {
 		return errors.Join(blind, err)
 	}
@@ -171,6 +184,14 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 		return fmt.Errorf("not one of %d requests was answered with a prediction", summary.Requests.Scheduled)
 	}
 	return nil
+}
+
+// variation is the coefficient of variation of the gaps between arrivals.
+func variation(arrivals string) float64 {
+	if pace.Arrivals(arrivals) == pace.Poisson {
+		return 1
+	}
+	return 0
 }
 
 // fire sends the schedule and shows how far it has come.

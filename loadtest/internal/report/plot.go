@@ -75,31 +75,31 @@ func stroke(c color.Color, width float64, dashes ...vg.Length) draw.LineStyle {
 	return draw.LineStyle{Color: c, Width: vg.Points(width), Dashes: dashes}
 }
 
-func writeLatencyPlot(w io.Writer, s seconds, summary Summary) error {
+func writeLatencyPlot(w io.Writer, s Seconds, summary Summary) error {
 	slo := summary.SLO.LatencyS * 1000
 	return writePlot(w, s, summary, "99th percentile of latency", panel{
 		unit: "latency (ms)",
 		lines: []line{
-			{name: "client p99, from the intended send time", values: times(s.clientP99, 1000), style: stroke(slate, 1.6)},
-			{name: "server p99", values: times(s.measured.Signal(timeline.ServerP99), 1000), style: stroke(blue, 2.4)},
+			{name: "client p99, from the intended send time", values: times(s.ClientP99, 1000), style: stroke(slate, 1.6)},
+			{name: "server p99", values: times(s.Measured.Signal(timeline.ServerP99), 1000), style: stroke(blue, 2.4)},
 		},
 		level:   line{name: fmt.Sprintf("SLO %.0f ms", slo), values: timeline.Values{slo}, style: stroke(red, 2, dashing...)},
 		atLeast: slo * 1.2,
 	})
 }
 
-func writeQueuePlot(w io.Writer, s seconds, summary Summary) error {
+func writeQueuePlot(w io.Writer, s Seconds, summary Summary) error {
 	return writePlot(w, s, summary, "Requests that wait in the queue", panel{
 		unit: "requests",
 		lines: []line{{
-			name: "queue size", values: s.measured.Signal(timeline.QueueSize), style: stroke(blue, 2.2), fill: pale,
+			name: "queue size", values: s.Measured.Signal(timeline.QueueSize), style: stroke(blue, 2.2), fill: pale,
 		}},
 		atLeast: 5, whole: true,
 	})
 }
 
-func writeReplicaPlot(w io.Writer, s seconds, summary Summary) error {
-	ready, starting := s.measured.Signal(timeline.Ready), s.measured.Signal(timeline.Starting)
+func writeReplicaPlot(w io.Writer, s Seconds, summary Summary) error {
+	ready, starting := s.Measured.Signal(timeline.Ready), s.Measured.Signal(timeline.Starting)
 	coming := make(timeline.Values, len(ready))
 	for i := range coming {
 		coming[i] = ready[i] + starting.At(i)
@@ -109,7 +109,7 @@ func writeReplicaPlot(w io.Writer, s seconds, summary Summary) error {
 		lines: []line{
 			{name: "starting, on top of ready", values: coming, fill: amber, steps: true},
 			{name: "ready", values: ready, style: stroke(blue, 2.6), fill: pale, steps: true},
-			{name: "desired by the scaler", values: s.measured.Signal(timeline.Desired), style: stroke(orange, 2, dashing...), steps: true},
+			{name: "desired by the scaler", values: s.Measured.Signal(timeline.Desired), style: stroke(orange, 2, dashing...), steps: true},
 		},
 		atLeast: 2, whole: true,
 	})
@@ -117,7 +117,7 @@ func writeReplicaPlot(w io.Writer, s seconds, summary Summary) error {
 
 // writePlot draws a figure: the title, a legend, the panel, and below it the
 // demand on the same time axis.
-func writePlot(w io.Writer, s seconds, summary Summary, title string, main panel) error {
+func writePlot(w io.Writer, s Seconds, summary Summary, title string, main panel) error {
 	image := vgimg.PngCanvas{Canvas: vgimg.NewWith(
 		vgimg.UseWH(PlotWidth*pointsPerDot, PlotHeight*pointsPerDot), vgimg.UseDPI(dotsPerInch), vgimg.UseBackgroundColor(color.White),
 	)}
@@ -132,8 +132,8 @@ func writePlot(w io.Writer, s seconds, summary Summary, title string, main panel
 	demand := panel{
 		unit: "req/s",
 		lines: []line{
-			{name: "offered by the trace", values: s.offered, fill: pearl, steps: true},
-			{name: "arriving at the dispatcher", values: s.measured.Signal(timeline.ArrivalRate), style: stroke(ink, 1.6)},
+			{name: "offered by the trace", values: s.Offered, fill: pearl, steps: true},
+			{name: "arriving at the dispatcher", values: s.Measured.Signal(timeline.ArrivalRate), style: stroke(ink, 1.6)},
 		},
 		level: line{values: timeline.Values{math.NaN()}}, atLeast: 1,
 	}
@@ -180,9 +180,9 @@ func (p panel) known() bool {
 }
 
 // plot makes the axes and the lines of a panel.
-func (p panel) plot(s seconds, labelTime bool) (*plot.Plot, error) {
+func (p panel) plot(s Seconds, labelTime bool) (*plot.Plot, error) {
 	axes := plot.New()
-	axes.X.Min, axes.X.Max = 0, float64(max(s.count, 1))
+	axes.X.Min, axes.X.Max = 0, float64(max(s.Count, 1))
 	highest := p.atLeast
 	for _, l := range p.lines {
 		for _, x := range l.values {
@@ -209,9 +209,9 @@ func (p panel) plot(s seconds, labelTime bool) (*plot.Plot, error) {
 	}
 
 	// What comes after the last answer is the settling: shaded, since no load is on.
-	if s.loadEnds > 0 && float64(s.count)-s.loadEnds > 3 {
+	if s.LoadEnds > 0 && float64(s.Count)-s.LoadEnds > 3 {
 		shade, err := plotter.NewPolygon(plotter.XYs{
-			{X: s.loadEnds, Y: 0}, {X: axes.X.Max, Y: 0}, {X: axes.X.Max, Y: axes.Y.Max}, {X: s.loadEnds, Y: axes.Y.Max},
+			{X: s.LoadEnds, Y: 0}, {X: axes.X.Max, Y: 0}, {X: axes.X.Max, Y: axes.Y.Max}, {X: s.LoadEnds, Y: axes.Y.Max},
 		})
 		if err != nil {
 			return nil, err

@@ -35,8 +35,13 @@ var (
 func run(id string) report.Run {
 	return report.Run{
 		ID: id, StartedAt: started, Trace: "t.txt", Scale: 1, Speed: 1, Arrivals: "even", Seed: 1,
-		Target: "http://127.0.0.1:5001", Scaler: "custom",
+		Target: "http://127.0.0.1:5001", Scaler: "custom", Protocol: "http/1.1", Mode: "sync", Repetition: 1,
 	}
+}
+
+func plan(run report.Run, scheduled int) report.Plan {
+	cores := 2
+	return report.Plan{Run: run, SLO: slo, Scheduled: scheduled, Cores: &cores, LagBound: 10 * ms}
 }
 
 func writeRecords(t *testing.T, dir string, records []record.Record) {
@@ -130,7 +135,7 @@ func TestFiguresWorkedOutByHand(t *testing.T) {
 	}
 	interrupted := run("one")
 	interrupted.Interrupted = true
-	if _, err := report.Make(dir, interrupted, slo, scheduled); err != nil {
+	if _, err := report.Make(dir, plan(interrupted, scheduled)); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := names(t, dir), slices.Sorted(slices.Values(append([]string{"timeline.json"}, results...))); !slices.Equal(got, want) {
@@ -223,7 +228,7 @@ one,custom,t.txt,10,4,1,0,3,0.5,0.200063,0.6,0.6,0.09,0.3,0.45,3.5,1.4,3,2,4,5
 
 func TestNothingMeasuredIsNull(t *testing.T) {
 	dir, scheduled := small(t)
-	summary, err := report.Make(dir, run("blind"), slo, scheduled)
+	summary, err := report.Make(dir, plan(run("blind"), scheduled))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +251,7 @@ func TestNobodyAnswered(t *testing.T) {
 	if err := report.WriteTimeline(dir, empty); err != nil {
 		t.Fatal(err)
 	}
-	summary, err := report.Make(dir, run("none"), slo, 1)
+	summary, err := report.Make(dir, plan(run("none"), 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +264,7 @@ func TestNobodyAnswered(t *testing.T) {
 func TestInterruptedBeforeTheFirstRequest(t *testing.T) {
 	dir := t.TempDir()
 	writeRecords(t, dir, nil)
-	if _, err := report.Make(dir, run("nothing"), slo, 5); err != nil {
+	if _, err := report.Make(dir, plan(run("nothing"), 5)); err != nil {
 		t.Fatal(err)
 	}
 	validate(t, dir)
@@ -270,7 +275,7 @@ func TestRemakeGivesTheSameFiles(t *testing.T) {
 	if err := report.WriteTimeline(dir, smallTimeline()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := report.Make(dir, run("one"), slo, scheduled); err != nil {
+	if _, err := report.Make(dir, plan(run("one"), scheduled)); err != nil {
 		t.Fatal(err)
 	}
 	before := map[string]string{}
@@ -296,7 +301,7 @@ func TestRemakeRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ summary, want string }{
 		"a folder without a run":       {"", "holds no run"},
 		"a summary that is no JSON":    {"{", "summary.json: "},
-		"a summary of another version": {`{"schema_version":2}`, "schema_version 2; allowed is 1"},
+		"a summary of another version": {`{"schema_version":3}`, "schema_version 3; allowed are 1 and 2"},
 		"a summary without an SLO":     {`{"schema_version":1}`, "slo.latency_s 0"},
 		"a run without its records":    {`{"schema_version":1,"slo":{"latency_s":1},"run":{"started_at":"2026-03-14T15:09:26Z"}}`, "requests.csv.gz"},
 	} {
@@ -410,7 +415,7 @@ func TestPlots(t *testing.T) {
 	if err := report.WriteTimeline(dir, measured); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := report.Make(dir, run("burst"), slo, len(records)); err != nil {
+	if _, err := report.Make(dir, plan(run("burst"), len(records))); err != nil {
 		t.Fatal(err)
 	}
 	colours := decodePlots(t, dir)
@@ -428,7 +433,7 @@ func TestPlotsWithoutPrometheus(t *testing.T) {
 	dir := t.ArtifactDir()
 	records, _ := burst()
 	writeRecords(t, dir, records)
-	if _, err := report.Make(dir, run("blind"), slo, len(records)); err != nil {
+	if _, err := report.Make(dir, plan(run("blind"), len(records))); err != nil {
 		t.Fatal(err)
 	}
 	if colours := decodePlots(t, dir); colours["replica_count_plot.png blue"] > 0 || colours["p99_latency_plot.png red"] < 500 {
@@ -438,7 +443,7 @@ func TestPlotsWithoutPrometheus(t *testing.T) {
 
 func TestTableComparesRuns(t *testing.T) {
 	dir, scheduled := small(t)
-	first, err := report.Make(dir, run("first"), slo, scheduled)
+	first, err := report.Make(dir, plan(run("first"), scheduled))
 	if err != nil {
 		t.Fatal(err)
 	}

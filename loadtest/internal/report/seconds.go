@@ -12,32 +12,37 @@ import (
 // clientWindow is how many seconds a client-side p99 looks back, as the server-side one does.
 const clientWindow = 10
 
-// seconds is a run second by second, on the wall clock's whole seconds.
-type seconds struct {
-	// start is the instant of second 0, count how many there are.
-	start time.Time
-	count int
-	// offered is how many requests were due in each second.
-	offered timeline.Values
-	// clientP99 is of the requests answered in the ten seconds up to each, in seconds.
-	clientP99 timeline.Values
-	// loadEnds is when the last request was over, in seconds from start.
-	loadEnds float64
-	measured *timeline.Timeline
+// Seconds is a run second by second, on the wall clock's whole seconds.
+type Seconds struct {
+	// Start is the instant of second 0, Count how many there are.
+	Start time.Time
+	Count int
+	// Offered is how many requests were due in each second.
+	Offered timeline.Values
+	// Violations is how many of those got no prediction inside the SLO.
+	Violations timeline.Values
+	// ClientP99 is of the requests answered in the ten seconds up to each, in seconds.
+	ClientP99 timeline.Values
+	// LoadEnds is when the last request was over, in seconds from Start.
+	LoadEnds float64
+	// Measured is what Prometheus knew, from the same instant on; nil when it was not asked.
+	Measured *timeline.Timeline
 }
 
 // collector sorts records into seconds.
 type collector struct {
-	offset  time.Duration // from the first whole second to the run's start
-	start   time.Time
-	offered []float64
-	answers [][]float64
-	last    time.Duration
+	offset     time.Duration // from the first whole second to the run's start
+	start      time.Time
+	slo        time.Duration
+	offered    []float64
+	violations []float64
+	answers    [][]float64
+	last       time.Duration
 }
 
-func newCollector(started time.Time) *collector {
+func newCollector(started time.Time, slo time.Duration) *collector {
 	first := started.Truncate(time.Second)
-	return &collector{offset: started.Sub(first), start: first.UTC()}
+	return &collector{offset: started.Sub(first), start: first.UTC(), slo: slo}
 }
 
 func (c *collector) add(r record.Record) {
@@ -45,25 +50,29 @@ func (c *collector) add(r record.Record) {
 	over := int((c.offset + r.End()) / time.Second)
 	for len(c.offered) <= max(due, over) {
 		c.offered = append(c.offered, 0)
+		c.violations = append(c.violations, 0)
 		c.answers = append(c.answers, nil)
 	}
 	c.offered[due]++
+	if r.Outcome != record.Answered || r.Latency > c.slo {
+		c.violations[due]++
+	}
 	if r.Outcome == record.Answered {
 		c.answers[over] = append(c.answers[over], r.Latency.Seconds())
 	}
 	c.last = max(c.last, c.offset+r.End())
 }
 
-func (c *collector) seconds(measured *timeline.Timeline) seconds {
-	s := seconds{
-		start: c.start, count: len(c.offered), offered: c.offered,
-		clientP99: make(timeline.Values, len(c.offered)), loadEnds: c.last.Seconds(), measured: measured,
+func (c *collector) seconds(measured *timeline.Timeline) Seconds {
+	s := Seconds{
+		Start: c.start, Count: len(c.offered), Offered: c.offered, Violations: c.violations,
+		ClientP99: make(timeline.Values, len(c.offered)), LoadEnds: c.last.Seconds(), Measured: measured,
 	}
 	for i := range c.answers {
-		s.clientP99[i] = nearestRank(Quantile, slices.Concat(c.answers[max(0, i-clientWindow+1):i+1]...))
+		s.ClientP99[i] = nearestRank(Quantile, slices.Concat(c.answers[max(0, i-clientWindow+1):i+1]...))
 	}
 	if measured != nil {
-		s.count = max(s.count, measured.Seconds)
+		s.Count = max(s.Count, measured.Seconds)
 	}
 	return s
 }

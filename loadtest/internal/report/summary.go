@@ -3,6 +3,7 @@
 package report
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -11,6 +12,10 @@ import (
 	"headroom.dev/loadtest/internal/record"
 	"headroom.dev/loadtest/internal/timeline"
 )
+
+// DefaultLagBound is how late requests may be sent, at the 99th percentile, in a
+// run that counts: a fiftieth of the promise of 500 ms.
+const DefaultLagBound = 10 * time.Millisecond
 
 // Quantile is the share of requests that the SLO is about.
 const Quantile = 0.99
@@ -28,9 +33,16 @@ type Run struct {
 	// Scale and Speed are the factors on the trace's rates and clock.
 	Scale float64 `json:"scale"`
 	Speed float64 `json:"speed"`
-	// Arrivals is even or poisson, and Seed what the latter was drawn from.
-	Arrivals string `json:"arrivals"`
-	Seed     int64  `json:"seed"`
+	// Arrivals is even, poisson or gamma, ArrivalsCV the coefficient of variation
+	// of the gaps between requests, and Seed what they were drawn from.
+	Arrivals   string  `json:"arrivals"`
+	ArrivalsCV float64 `json:"arrivals_cv"`
+	Seed       int64   `json:"seed"`
+	// Protocol is http/1.1 or h2, Mode sync or async.
+	Protocol string `json:"protocol"`
+	Mode     string `json:"mode"`
+	// Repetition numbers the runs of one comparison, from 1.
+	Repetition int `json:"repetition"`
 	// Target is the dispatcher's base URL.
 	Target string `json:"target"`
 	// Scaler is what the operator said was scaling.
@@ -80,6 +92,18 @@ type Lag struct {
 	Max *float64 `json:"max"`
 }
 
+// Environment is what a run's figures depend on besides the demand; nil and
+// empty are not known.
+type Environment struct {
+	// Cores are the CPU cores of the load tester's machine.
+	Cores *int `json:"cores"`
+	// ReplicaCPULimitCores is the usual CPU limit of one model server.
+	ReplicaCPULimitCores *float64 `json:"replica_cpu_limit_cores"`
+	// Model is what the model servers serve, MaxBatch the most pictures of one run of it.
+	Model    string `json:"model"`
+	MaxBatch *int   `json:"max_batch"`
+}
+
 // Replicas are the ready ones over the run.
 type Replicas struct {
 	ReplicaSeconds float64 `json:"replica_seconds"`
@@ -96,10 +120,68 @@ type Queue struct {
 	Peak float64 `json:"peak"`
 }
 
+// Cost is what the replicas took over the run; nil is not measured.
+type Cost struct {
+	// ReplicaSeconds counts replicas that start, are ready, or end.
+	ReplicaSeconds float64 `json:"replica_seconds"`
+	// CPULimitSeconds is the sum of their CPU limits over time, in core-seconds.
+	CPULimitSeconds *float64 `json:"cpu_limit_seconds"`
+	// CPUSeconds is the CPU time that the model servers used.
+	CPUSeconds *float64 `json:"cpu_seconds"`
+}
+
+// Reaction is how a scaler followed one step up in demand.
+type Reaction struct {
+	// AtS is when demand stepped up, in seconds from the run's start, from FromPerS
+	// to ToPerS requests per second.
+	AtS      float64 `json:"at_s"`
+	FromPerS float64 `json:"from_per_s"`
+	ToPerS   float64 `json:"to_per_s"`
+	// OrderedS and ReadyS are the seconds from the step to the first added replica's
+	// being ordered and being ready; nil when none was.
+	OrderedS *float64 `json:"ordered_s"`
+	ReadyS   *float64 `json:"ready_s"`
+}
+
+// Scaling is what the scaler did.
+type Scaling struct {
+	// Outs and Ins count its decisions by direction.
+	Outs int `json:"outs"`
+	Ins  int `json:"ins"`
+	// Flaps are changes of direction that demand does not explain.
+	Flaps     int        `json:"flaps"`
+	Reactions []Reaction `json:"reactions"`
+	// ReactionS is the median of the reactions' ReadyS; nil when none has one.
+	ReactionS *float64 `json:"reaction_s"`
+}
+
+// Validity tells whether the load was what the schedule said.
+type Validity struct {
+	Valid bool `json:"valid"`
+	// Reasons say why it was not, one sentence each; empty when it was.
+	Reasons []string `json:"reasons"`
+	// LagP99BoundS is the highest 99th percentile of the send lag of a valid run, in seconds.
+	LagP99BoundS float64 `json:"lag_p99_bound_s"`
+}
+
+// Threshold is a limit on a figure, and what became of it.
+type Threshold struct {
+	// Text is the limit as it was given, such as p99=500ms.
+	Text string `json:"text"`
+	// Figure names what is limited.
+	Figure string `json:"figure"`
+	// Limit and Measured are seconds, shares (0 to 1) or counts, as the figure is;
+	// Measured is nil when the figure was not measured, which is a miss.
+	Limit    float64  `json:"limit"`
+	Measured *float64 `json:"measured"`
+	OK       bool     `json:"ok"`
+}
+
 // Summary is a run in figures, as in summary.json (contract/summary.schema.json).
 type Summary struct {
 	SchemaVersion int            `json:"schema_version"`
 	Run           Run            `json:"run"`
+	Environment   Environment    `json:"environment"`
 	SLO           SLO            `json:"slo"`
 	Requests      Requests       `json:"requests"`
 	Violations    Violations     `json:"slo_violations"`
@@ -107,29 +189,50 @@ type Summary struct {
 	Server        *Latency       `json:"latency_server_s"`
 	SendLag       Lag            `json:"send_lag_s"`
 	Replicas      *Replicas      `json:"replicas"`
+	Cost          *Cost          `json:"cost"`
+	Scaling       *Scaling       `json:"scaling"`
 	Queue         *Queue         `json:"queue"`
 	ByStatus      map[string]int `json:"by_status"`
+	Validity      Validity       `json:"validity"`
+	Thresholds    []Threshold    `json:"thresholds"`
 }
 
-const schemaVersion = 1
+const schemaVersion = 2
 
-// Summarize works out a run's figures. scheduled is the number of requests in
-// the schedule; t is nil where Prometheus was not asked. Requests that were not
-// due when the run was interrupted count as unsent but not as violations.
-func Summarize(run Run, slo time.Duration, scheduled int, all *record.Tally, t *timeline.Timeline) Summary {
+// Plan is what a run was to be, and what it is judged by.
+type Plan struct {
+	Run Run
+	// SLO is the latency promise.
+	SLO time.Duration
+	// Scheduled is the number of requests in the schedule.
+	Scheduled int
+	// Cores are the CPU cores of the load tester's machine; nil is not known.
+	Cores *int
+	// LagBound is the highest 99th percentile of the send lag of a valid run.
+	LagBound time.Duration
+}
+
+// Summarize works out a run's figures. t is nil where Prometheus was not asked.
+// Requests that were not due when the run was interrupted count as unsent but
+// not as violations.
+func Summarize(plan Plan, all *record.Tally, t *timeline.Timeline) Summary {
+	run := plan.Run
 	run.DurationS = max(all.Last-all.First, 0).Seconds()
 	s := Summary{
 		SchemaVersion: schemaVersion,
 		Run:           run,
-		SLO:           SLO{LatencyS: slo.Seconds(), Quantile: Quantile},
+		Environment:   Environment{Cores: plan.Cores},
+		SLO:           SLO{LatencyS: plan.SLO.Seconds(), Quantile: Quantile},
 		Requests: Requests{
-			Scheduled: scheduled, Sent: all.Sent(), Unsent: scheduled - all.Sent(),
+			Scheduled: plan.Scheduled, Sent: all.Sent(), Unsent: plan.Scheduled - all.Sent(),
 			Answered: all.Outcomes[record.Answered], Refused: all.Outcomes[record.Refused], Failed: all.Outcomes[record.Failed],
 		},
 		Violations: Violations{Count: all.Violations()},
 		Client:     distribution(all.Latency),
 		SendLag:    Lag{P50: known(all.Lag.Quantile(0.5)), P99: known(all.Lag.Quantile(0.99)), Max: known(all.Lag.Max())},
 		ByStatus:   map[string]int{},
+		Validity:   judge(all, plan.LagBound),
+		Thresholds: []Threshold{},
 	}
 	if due := all.Due(); due > 0 {
 		s.Violations.Share = float64(s.Violations.Count) / float64(due)
@@ -143,10 +246,26 @@ func Summarize(run Run, slo time.Duration, scheduled int, all *record.Tally, t *
 	if l := t.Latency; l != nil {
 		s.Server = &Latency{P50: known(l.P50), P90: known(l.P90), P99: known(l.P99), P999: known(l.P999), Mean: known(l.Mean)}
 	}
+	s.Environment.Model, s.Environment.MaxBatch = t.ModelServers.Model, t.ModelServers.MaxBatch
+	s.Environment.ReplicaCPULimitCores = t.ModelServers.CPULimitCores
 	// The first sample is of the whole second in which the run began.
 	s.Replicas = replicasOver(t.Signal(timeline.Ready), all.Last.Seconds())
 	s.Queue = queueOver(t.Signal(timeline.QueueSize), all.Last.Seconds())
 	return s
+}
+
+// judge tells whether the load was what the schedule said. What was not sent
+// because the run was interrupted is no fault of it.
+func judge(all *record.Tally, lagBound time.Duration) Validity {
+	v := Validity{Reasons: []string{}, LagP99BoundS: lagBound.Seconds()}
+	if lag := all.Lag.Quantile(Quantile); lag > v.LagP99BoundS {
+		v.Reasons = append(v.Reasons, fmt.Sprintf("send lag p99 is %s, above the bound of %s", milliseconds(&lag), milliseconds(&v.LagP99BoundS)))
+	}
+	if unsent := all.Outcomes[record.Unsent]; unsent > 0 {
+		v.Reasons = append(v.Reasons, fmt.Sprintf("%d of %d requests were not sent when their time came", unsent, all.Due()))
+	}
+	v.Valid = len(v.Reasons) == 0
+	return v
 }
 
 func distribution(d *record.Distribution) Latency {

@@ -56,17 +56,17 @@ var logHeader = []string{
 
 // writeLogCSV writes one row a second. Latencies and ages are seconds, rates
 // requests per second; an empty cell is not measured.
-func writeLogCSV(w io.Writer, s seconds) error {
+func writeLogCSV(w io.Writer, s Seconds) error {
 	return writeCSV(w, logHeader, func(yield func([]string) error) error {
-		for i := range s.count {
-			row := []string{s.start.Add(time.Duration(i) * time.Second).Format(time.RFC3339)}
+		for i := range s.Count {
+			row := []string{s.Start.Add(time.Duration(i) * time.Second).Format(time.RFC3339)}
 			for _, signal := range []timeline.Signal{
 				timeline.ServerP99, timeline.QueueSize, timeline.Ready, timeline.ArrivalRate, timeline.Desired, timeline.Starting,
 				timeline.Terminating, timeline.InFlight, timeline.CPU, timeline.QueueAge,
 			} {
 				row = append(row, cell(s.measuredAt(signal, i)))
 			}
-			if err := yield(append(row, cell(s.offered.At(i)), cell(s.clientP99.At(i)))); err != nil {
+			if err := yield(append(row, cell(s.Offered.At(i)), cell(s.ClientP99.At(i)))); err != nil {
 				return err
 			}
 		}
@@ -87,8 +87,8 @@ func writeCSV(w io.Writer, header []string, rows func(yield func([]string) error
 }
 
 // measuredAt returns a signal's value in a second; NaN where it was not measured.
-func (s seconds) measuredAt(signal timeline.Signal, i int) float64 {
-	return s.measured.Signal(signal).At(i)
+func (s Seconds) measuredAt(signal timeline.Signal, i int) float64 {
+	return s.Measured.Signal(signal).At(i)
 }
 
 // cell prints a figure with at most six decimals, and an unknown one as nothing.

@@ -50,28 +50,43 @@ func WriteTimeline(dir string, t *timeline.Timeline) error {
 	return writeFile(dir, TimelineFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(t) })
 }
 
-// Make works out the results of a run from the raw files in dir and writes
-// them there, the summary last: where it is, the rest is. slo is the promise,
-// scheduled the number of requests in the schedule.
-func Make(dir string, run Run, slo time.Duration, scheduled int) (Summary, error) {
+// Result is a run as its raw files tell it.
+type Result struct {
+	Summary Summary
+	Seconds Seconds
+	// Codes counts the requests that were not answered by the reason.
+	Codes map[string]int
+}
+
+// Work works out the results of a run from the raw files in dir.
+func Work(dir string, plan Plan) (Result, error) {
 	measured, err := loadTimeline(filepath.Join(dir, TimelineFile))
 	if err != nil {
-		return Summary{}, err
+		return Result{}, err
 	}
-	all, bySecond := record.NewTally(slo), newCollector(run.StartedAt)
+	all, bySecond := record.NewTally(plan.SLO), newCollector(plan.Run.StartedAt, plan.SLO)
 	if err := record.Load(filepath.Join(dir, RequestsFile), func(r record.Record) {
 		all.Add(r)
 		bySecond.add(r)
 	}); err != nil {
+		return Result{}, err
+	}
+	return Result{Summary: Summarize(plan, all, measured), Seconds: bySecond.seconds(measured), Codes: all.Codes}, nil
+}
+
+// Make works out the results of a run from the raw files in dir and writes
+// them there, the summary last: where it is, the rest is.
+func Make(dir string, plan Plan) (Summary, error) {
+	result, err := Work(dir, plan)
+	if err != nil {
 		return Summary{}, err
 	}
-	summary := Summarize(run, slo, scheduled, all, measured)
-	perSecond := bySecond.seconds(measured)
+	summary, perSecond := result.Summary, result.Seconds
 
 	var pictures []picture
 	for _, p := range []struct {
 		file, title, caption string
-		write                func(io.Writer, seconds, Summary) error
+		write                func(io.Writer, Seconds, Summary) error
 	}{
 		{latencyPlot, "p99 latency over time", "The 99th percentile of the last ten seconds, against the promise. Below: how many requests a second the trace offered and how many reached the dispatcher.", writeLatencyPlot},
 		{queuePlot, "queue size over time", "Requests that no worker had taken yet. A queue that grows is demand above what the ready replicas serve.", writeQueuePlot},
@@ -92,7 +107,7 @@ func Make(dir string, run Run, slo time.Duration, scheduled int) (Summary, error
 	}{
 		{summaryCSVFile, func(w io.Writer) error { return writeSummaryCSV(w, summary) }},
 		{logCSVFile, func(w io.Writer) error { return writeLogCSV(w, perSecond) }},
-		{PageFile, func(w io.Writer) error { return writePage(w, summary, all.Codes, pictures) }},
+		{PageFile, func(w io.Writer) error { return writePage(w, summary, result.Codes, pictures) }},
 		{SummaryFile, func(w io.Writer) error {
 			encoder := json.NewEncoder(w)
 			encoder.SetIndent("", "  ")
@@ -109,23 +124,58 @@ func Make(dir string, run Run, slo time.Duration, scheduled int) (Summary, error
 // Remake works the results in dir out again from its raw files. What was run
 // is taken from its summary.
 func Remake(dir string) (Summary, error) {
+	plan, err := planOf(dir)
+	if err != nil {
+		return Summary{}, err
+	}
+	return Make(dir, plan)
+}
+
+// Load works out the results of a run from its raw files, and writes nothing.
+func Load(dir string) (Result, error) {
+	plan, err := planOf(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	return Work(dir, plan)
+}
+
+// planOf takes what was run from the summary in dir, which may be of an older version.
+func planOf(dir string) (Plan, error) {
 	path := filepath.Join(dir, SummaryFile)
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Summary{}, fmt.Errorf("%s holds no run: %w", dir, err)
+		return Plan{}, fmt.Errorf("%s holds no run: %w", dir, err)
 	}
 	var old Summary
 	if err := json.Unmarshal(text, &old); err != nil {
-		return Summary{}, fmt.Errorf("%s: %w", path, err)
+		return Plan{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if old.SchemaVersion != schemaVersion {
-		return Summary{}, fmt.Errorf("%s: schema_version %d; allowed is %d", path, old.SchemaVersion, schemaVersion)
+	switch old.SchemaVersion {
+	case schemaVersion:
+	case 1:
+		// It had one way to send, and no bound.
+		old.Run.Protocol, old.Run.Mode, old.Run.Repetition = "http/1.1", "sync", 1
+		if old.Run.Arrivals == "poisson" {
+			old.Run.ArrivalsCV = 1
+		}
+		old.Validity.LagP99BoundS = DefaultLagBound.Seconds()
+	default:
+		return Plan{}, fmt.Errorf("%s: schema_version %d; allowed are 1 and %d", path, old.SchemaVersion, schemaVersion)
 	}
-	if old.SLO.LatencyS <= 0 || old.Run.StartedAt.IsZero() {
-		return Summary{}, fmt.Errorf("%s: slo.latency_s %v and run.started_at %v; needed are a latency above 0 and a time", path, old.SLO.LatencyS, old.Run.StartedAt)
+	if old.SLO.LatencyS <= 0 || old.Run.StartedAt.IsZero() || old.Validity.LagP99BoundS <= 0 {
+		return Plan{}, fmt.Errorf("%s: slo.latency_s %v, run.started_at %v and validity.lag_p99_bound_s %v; needed are a latency and a bound above 0 and a time",
+			path, old.SLO.LatencyS, old.Run.StartedAt, old.Validity.LagP99BoundS)
 	}
-	slo := time.Duration(old.SLO.LatencyS * float64(time.Second)).Round(time.Microsecond)
-	return Make(dir, old.Run, slo, old.Requests.Scheduled)
+	return Plan{
+		Run: old.Run, SLO: duration(old.SLO.LatencyS), Scheduled: old.Requests.Scheduled,
+		Cores: old.Environment.Cores, LagBound: duration(old.Validity.LagP99BoundS),
+	}, nil
+}
+
+// duration is exact to the microsecond, as the records are.
+func duration(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Microsecond)
 }
 
 // loadTimeline returns nil when Prometheus was not asked.

@@ -27,6 +27,15 @@ const (
 	ServerP99   Signal = "server_p99_s"            // of answered requests, over 10 s, seconds
 	InFlight    Signal = "in_flight"               // requests at the model servers
 	CPU         Signal = "model_servers_cpu_cores" // over 10 s
+	Memory      Signal = "memory_bytes"            // resident, of all model servers
+	// CPULimit is the sum of the model servers' CPU limits, in cores. A replica that
+	// exists and is not scraped, as one that starts, counts with the usual limit.
+	CPULimit Signal = "cpu_limit_cores"
+	// Existing are the model server replicas in any state. Several dispatchers may
+	// see one replica in different states, so it may be less than the states' sum.
+	Existing   Signal = "replicas_existing"
+	HPADesired Signal = "hpa_desired"     // what a HorizontalPodAutoscaler last asked for
+	HPACPU     Signal = "hpa_cpu_percent" // CPU that it measured, as a percentage of what is requested
 )
 
 // Values is one value a second; NaN is not measured.
@@ -82,6 +91,32 @@ type Timeline struct {
 	Signals map[Signal]Values `json:"signals"`
 	// Latency is the server-side latency over the run; nil when no request was answered.
 	Latency *Latency `json:"server_latency_s"`
+	// Decisions are the changes of the wanted number of replicas, in order; nil when unknown.
+	Decisions []Decision `json:"decisions"`
+	// ModelServers is what the model servers said about themselves and used.
+	ModelServers ModelServers `json:"model_servers"`
+}
+
+// Decision is one change of the wanted number of replicas.
+type Decision struct {
+	// AtS is when it was seen, in seconds from the timeline's start.
+	AtS  float64 `json:"at_s"`
+	From int     `json:"from"`
+	To   int     `json:"to"`
+	// Reason is our scaler's reason code, "hpa", or empty when unknown.
+	Reason string `json:"reason"`
+}
+
+// ModelServers is what is known about the model servers of a run; nil and
+// empty are unknown.
+type ModelServers struct {
+	// Model is what they serve, MaxBatch the most pictures of one run of it.
+	Model    string `json:"model"`
+	MaxBatch *int   `json:"max_batch"`
+	// CPULimitCores is the usual CPU limit of one: the lowest over the run.
+	CPULimitCores *float64 `json:"cpu_limit_cores"`
+	// CPUSeconds is the CPU time that they used during the run.
+	CPUSeconds *float64 `json:"cpu_seconds"`
 }
 
 // Signal returns a signal's values; nil when there are none.
