@@ -9,7 +9,6 @@ import (
 
 	"headroom.dev/scaler/internal/compare"
 	"headroom.dev/scaler/internal/compare/trace"
-	"headroom.dev/scaler/internal/policy"
 	"headroom.dev/scaler/internal/sim"
 )
 
@@ -33,18 +32,10 @@ type runCommand struct {
 	Slots       int           `default:"1" help:"Requests that a replica works on at once, 1 to 1000. Default: ${default}."`
 	CPULimit    float64       `name:"cpu-limit" default:"1" help:"Cores of a replica, above 0 to 1000. Default: ${default}."`
 	CPURequest  float64       `name:"cpu-request" default:"1" help:"Share of the limit that a replica requests, which the HPA's percentage is of; above 0 to 1. Default: ${default}."`
-	Min         int           `default:"1" help:"Fewest replicas, from 0; the HPA and the KPA take 0 for 1. Default: ${default}."`
-	Max         int           `default:"1000" help:"Most replicas, up to 100000. Default: ${default}."`
 	Initial     int           `placeholder:"N" help:"Replicas at the start. Default: what the first second needs."`
 	Fault       []string      `placeholder:"KIND:FROM:TO" help:"What breaks, may be repeated: lag, vanish, nan or reset from and to a time (vanish:60s:90s, or only a group's signals with :dispatcher or :model-server behind), or kill:FROM:N, which ends N replicas."`
 
-	Utilization   float64       `default:"0.85" help:"headroom: highest share of a replica's time that is planned for, above 0 to below 1. Default: ${default}."`
-	Stabilization time.Duration `default:"60s" help:"headroom: a lower count is taken only when nothing higher was asked for this long. Default: ${default}."`
-	Step          int           `default:"1" help:"headroom: replicas taken away at most in an interval. Default: ${default}."`
-	Share         float64       `default:"0.25" help:"headroom: or this share of the present ones, 0 to 1. Default: ${default}."`
-	Interval      time.Duration `default:"5s" help:"headroom: that interval. Default: ${default}."`
-	Tolerance     float64       `default:"0.1" help:"headroom: share by which demand may grow without the smaller count's being too small, 0 to 1. Default: ${default}."`
-	LeadTime      time.Duration `default:"15s" help:"headroom: time from ordering a replica to its being ready, until that is learned. Default: ${default}."`
+	policyFlags
 
 	Tradeoff bool   `default:"true" negatable:"" help:"Also vary each policy's setting on a trace, for the picture of cost against violations. Default: ${default}."`
 	Faulty   int    `default:"24" placeholder:"N" help:"Play so many of the workloads with broken metrics too, 0 to 10000. Default: ${default}."`
@@ -62,63 +53,26 @@ func (c *runCommand) check() error {
 	if !slices.Contains(trace.Units(), trace.Unit(c.TraceUnit)) {
 		return fmt.Errorf("--trace-unit %q: allowed are %v", c.TraceUnit, trace.Units())
 	}
-	ranges := []struct {
-		flag             string
-		value, low, high float64
-		above            bool // low itself is not allowed
-	}{
+	for _, r := range []limits{
 		{"scale", c.Scale, 0, 10000, true}, {"speed", c.Speed, 0, 10000, true},
 		{"workloads", float64(c.Workloads), 0, 10000, false}, {"faulty", float64(c.Faulty), 0, 10000, false},
 		{"service-cv", c.ServiceCV, 0, 10, false}, {"cold-start-cv", c.ColdStartCV, 0, 10, false},
 		{"slots", float64(c.Slots), 1, 1000, false}, {"cpu-limit", c.CPULimit, 0, 1000, true}, {"cpu-request", c.CPURequest, 0, 1, true},
-		{"min", float64(c.Min), 0, 100_000, false}, {"max", float64(c.Max), max(float64(c.Min), 1), 100_000, false},
 		{"initial", float64(c.Initial), 0, 100_000, false},
-		{"step", float64(c.Step), 0, 100_000, false}, {"share", c.Share, 0, 1, false}, {"tolerance", c.Tolerance, 0, 1, false},
-	}
-	for _, r := range ranges {
-		if !(r.value >= r.low && r.value <= r.high) || r.above && r.value == r.low {
-			from := "from"
-			if r.above {
-				from = "above"
-			}
-			return fmt.Errorf("--%s %v: allowed are numbers %s %v to %v", r.flag, r.value, from, r.low, r.high)
+	} {
+		if err := r.check(); err != nil {
+			return err
 		}
 	}
-	if !(c.Utilization > 0 && c.Utilization < 1) {
-		return fmt.Errorf("--utilization %v: allowed are numbers above 0 to below 1", c.Utilization)
-	}
-	durations := []struct {
-		flag             string
-		value, low, high time.Duration
-	}{
+	for _, d := range []times{
 		{"slo", c.SLO, time.Millisecond, time.Minute}, {"service", c.Service, 100 * time.Microsecond, time.Minute},
 		{"cold-start", c.ColdStart, 0, time.Hour}, {"endpoint-lag", c.EndpointLag, 0, time.Minute},
-		{"stabilization", c.Stabilization, 0, time.Hour}, {"interval", c.Interval, 0, time.Hour},
-		{"lead-time", c.LeadTime, 0, time.Hour},
-	}
-	for _, d := range durations {
-		if d.value < d.low || d.value > d.high {
-			return fmt.Errorf("--%s %s: allowed are times from %s to %s", d.flag, d.value, d.low, d.high)
+	} {
+		if err := d.check(); err != nil {
+			return err
 		}
 	}
-	if (c.Step > 0 || c.Share > 0) && c.Interval == 0 {
-		return fmt.Errorf("--interval %s: allowed are times above 0s where --step or --share is above 0", c.Interval)
-	}
-	return nil
-}
-
-// policy is headroom's configuration.
-func (c *runCommand) policy() policy.Config {
-	return policy.Config{
-		Min: c.Min, Max: c.Max, IdleAfter: 5 * time.Minute,
-		SLO: c.SLO, Quantile: 0.99, Utilization: c.Utilization, LeadTime: c.LeadTime,
-		Tick: time.Second, ScrapeInterval: time.Second,
-		ScaleIn: policy.ScaleIn{
-			Rate:      policy.Rate{Step: c.Step, Share: c.Share, Interval: c.Interval},
-			Tolerance: c.Tolerance, Stabilization: c.Stabilization,
-		},
-		Bridge: policy.Bridge{Ceiling: 1},
-	}
+	return c.policyFlags.check()
 }
 
 // scenarios are what is to be played, and what that is in words.
@@ -201,5 +155,5 @@ func faultOf(parts []string) (f sim.Fault, ok bool) {
 }
 
 func (c *runCommand) settings() compare.Settings {
-	return compare.Settings{Policy: c.policy(), CPURequest: c.CPURequest, Workers: runtime.GOMAXPROCS(0)}
+	return compare.Settings{Policy: c.policy(c.SLO), CPURequest: c.CPURequest, Workers: runtime.GOMAXPROCS(0)}
 }

@@ -15,8 +15,9 @@ import (
 )
 
 type commands struct {
-	Run   runCommand   `cmd:"" default:"withargs" help:"Compare scalers. It needs no name: simulate --trace FILE."`
-	Bench benchCommand `cmd:"" help:"Measure how fast the simulator and a decision of the policy are."`
+	Run      runCommand      `cmd:"" default:"withargs" help:"Compare scalers. It needs no name: simulate --trace FILE."`
+	Validate validateCommand `cmd:"" help:"Hold a simulation against a load test of a real stack, with the same arrivals."`
+	Bench    benchCommand    `cmd:"" help:"Measure how fast the simulator and a decision of the policy are."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

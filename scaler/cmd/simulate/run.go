@@ -20,7 +20,7 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 	}
 	settings := c.settings()
 	if compare.NeedsUpstream(policies) || c.varied() {
-		if settings.Upstream, err = c.upstream(); err != nil {
+		if settings.Upstream, err = findUpstream(c.Upstream); err != nil {
 			return command.AsMisuse(err)
 		}
 	}
@@ -71,13 +71,13 @@ func (c *runCommand) inputs() ([]compare.Policy, []sim.Scenario, string, error) 
 	return policies, scenarios, source, err
 }
 
-// upstream finds the program that runs the HPA and the KPA.
-func (c *runCommand) upstream() (string, error) {
-	if c.Upstream != "" {
-		if _, err := os.Stat(c.Upstream); err != nil {
-			return "", fmt.Errorf("--upstream %s: %w", c.Upstream, err)
+// findUpstream finds the program that runs the HPA and the KPA.
+func findUpstream(given string) (string, error) {
+	if given != "" {
+		if _, err := os.Stat(given); err != nil {
+			return "", fmt.Errorf("--upstream %s: %w", given, err)
 		}
-		return c.Upstream, nil
+		return given, nil
 	}
 	places := []string{filepath.Join(".headroom", "bin", "upstream")}
 	if self, err := os.Executable(); err == nil {
