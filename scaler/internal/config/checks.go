@@ -28,6 +28,7 @@ func (c *Config) check(r *reader) {
 	if good("fallback.replicas", "fallback.after") && c.Fallback.Replicas > 0 && c.Fallback.After == 0 {
 		r.problem("fallback.replicas: %d has no effect while fallback.after is 0s, must be 0", c.Fallback.Replicas)
 	}
+	c.checkProcesses(r, good)
 	c.checkFreshness(r, good)
 	c.checkSchedules(r, good)
 }

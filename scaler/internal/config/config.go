@@ -9,13 +9,14 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 )
 
 // Config is what the file says, defaults filled in, all of it valid.
 type Config struct {
+	// Target or Processes is what is scaled, and the other is empty.
 	Target     Target
+	Processes  Processes
 	Mode       Mode
 	Prometheus Prometheus
 	Signals    Signals
@@ -198,17 +199,18 @@ func Load(path string) (Config, error) {
 // line each. With any problem the Config is the zero value.
 func Parse(text []byte) (Config, []string) {
 	c := Defaults()
+	c.Processes = defaultProcesses()
 	drafts := &schedules{}
 	r := reader{
-		keys:  c.keys(),
-		lists: map[string]list{"schedules": {most: 100, item: drafts.item}},
-		seen:  map[string]bool{}, bad: map[string]bool{},
+		keys:     c.keys(),
+		lists:    map[string]list{"schedules": {most: 100, item: drafts.item}},
+		words:    map[string]words{},
+		sections: map[string]bool{}, seen: map[string]bool{}, bad: map[string]bool{},
 	}
+	c.Processes.keys(&r)
 	r.read(text)
+	c.choose(&r)
 	r.missing()
-	if c.Target.Resource == "" {
-		c.Target.Resource = strings.ToLower(c.Target.Kind) + "s"
-	}
 	c.Schedules = drafts.done()
 	c.check(&r)
 	if len(r.problems) > 0 {

@@ -211,7 +211,7 @@ func TestAFileThatIsTooLarge(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.yaml")
-	for _, file := range append(files, example) {
+	for _, file := range append(files, example, processesExample) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			f.Fatal(err)
@@ -222,7 +222,7 @@ func FuzzParse(f *testing.F) {
 		c, problems := Parse(text)
 		if problems == nil {
 			bounded := c.Replicas.Min >= 0 && c.Replicas.Min <= c.Replicas.Max && c.Fallback.Replicas <= c.Replicas.Max
-			if !bounded || c.Prometheus.Timeout >= c.Tick || c.Target.Name == "" || c.Target.Resource == "" || c.Signals.Arrivals == "" || c.Signals.ServiceMean == "" {
+			if !bounded || c.Prometheus.Timeout >= c.Tick || (c.Target.Name == "" || c.Target.Resource == "") == !c.Processes.Given() || c.Signals.Arrivals == "" || c.Signals.ServiceMean == "" {
 				t.Errorf("accepted: %+v", c)
 			}
 			for _, s := range c.Schedules {

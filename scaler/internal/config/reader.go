@@ -26,12 +26,21 @@ type list struct {
 	item func() map[string]key
 }
 
+// A words key is a list of texts: how many it may have, and how they are checked
+// and taken all together.
+type words struct {
+	most int
+	set  func(values []string) (allowed string, ok bool)
+}
+
 // item is what the keys of a list's entry begin with.
 func item(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]." }
 
 type reader struct {
 	keys     map[string]key // by path, such as replicas.max
 	lists    map[string]list
+	words    map[string]words
+	sections map[string]bool // what the file has at its top
 	seen     map[string]bool
 	bad      map[string]bool
 	problems []string
@@ -105,8 +114,12 @@ func (r *reader) mapping(prefix string, node *yaml.Node) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		k, v := node.Content[i], node.Content[i+1]
 		path := prefix + k.Value
+		if prefix == "" {
+			r.sections[k.Value] = true
+		}
 		field, leaf := r.keys[path]
 		many, isList := r.lists[path]
+		texts, isWords := r.words[path]
 		switch {
 		case own[k.Value]:
 			r.problem("line %d: %s: given twice", k.Line, path)
@@ -117,6 +130,9 @@ func (r *reader) mapping(prefix string, node *yaml.Node) {
 			r.scalar(path, field, v)
 		case isList:
 			r.list(path, many, v)
+		case isWords:
+			r.seen[path] = true
+			r.text(path, texts, v)
 		case r.section(path + "."):
 			r.mapping(path+".", v)
 		default:
@@ -129,6 +145,11 @@ func (r *reader) mapping(prefix string, node *yaml.Node) {
 // giveUp keeps keys from being missed whose section could not be read.
 func (r *reader) giveUp(prefix string) {
 	for k := range r.keys {
+		if strings.HasPrefix(k, prefix) {
+			r.seen[k], r.bad[k] = true, true
+		}
+	}
+	for k := range r.words {
 		if strings.HasPrefix(k, prefix) {
 			r.seen[k], r.bad[k] = true, true
 		}
@@ -154,6 +175,22 @@ func (r *reader) list(path string, many list, node *yaml.Node) {
 			r.keys[prefix+k] = field
 		}
 		r.mapping(prefix, entry)
+	}
+}
+
+func (r *reader) text(path string, texts words, node *yaml.Node) {
+	var values []string
+	strange := node.Kind != yaml.SequenceNode || len(node.Content) > texts.most
+	for _, v := range node.Content {
+		strange = strange || v.Kind != yaml.ScalarNode || v.Tag == "!!null"
+		values = append(values, v.Value)
+	}
+	if strange {
+		values = nil
+	}
+	if allowed, ok := texts.set(values); !ok {
+		r.bad[path] = true
+		r.problem("line %d: %s: must be a list of 1 to %d texts, %s", node.Line, path, texts.most, allowed)
 	}
 }
 
@@ -193,6 +230,12 @@ func (r *reader) allowed(prefix string) string {
 	for k := range r.lists {
 		if rest, ok := strings.CutPrefix(k, prefix); ok {
 			names[rest] = true
+		}
+	}
+	for k := range r.words {
+		if rest, ok := strings.CutPrefix(k, prefix); ok {
+			top, _, _ := strings.Cut(rest, ".")
+			names[top] = true
 		}
 	}
 	maps.DeleteFunc(names, func(name string, _ bool) bool { return strings.Contains(name, "[") }) // entries of a list

@@ -1,5 +1,7 @@
 package config
 
+import "reflect"
+
 // Restart names the keys whose change takes effect only when the process starts
 // anew: what it is, in the cluster and on the network. All other keys can be
 // taken over while it runs.
@@ -15,6 +17,7 @@ func Restart(old, changed Config) []string {
 		{"target.resource", old.Target.Resource == changed.Target.Resource},
 		{"target.name", old.Target.Name == changed.Target.Name},
 		{"target.container", old.Target.Container == changed.Target.Container},
+		{"processes", reflect.DeepEqual(old.Processes, changed.Processes)},
 		{"lease.enabled", old.Lease.Enabled == changed.Lease.Enabled},
 		{"lease.namespace", old.Lease.Namespace == changed.Lease.Namespace},
 		{"lease.name", old.Lease.Name == changed.Lease.Name},
