@@ -513,3 +513,24 @@ func TestLinkLatest(t *testing.T) {
 		t.Error("a folder named latest was taken for a link")
 	}
 }
+
+// Of the small run, second by second: what no prediction came for, what came, and how late it was sent.
+func TestSecondsWorkedOutByHand(t *testing.T) {
+	dir, scheduled := small(t)
+	result, err := report.Work(dir, plan(run("one"), scheduled))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := result.Seconds
+	for name, tt := range map[string]struct{ got, want timeline.Values }{
+		"offered":    {s.Offered, timeline.Values{2, 2, 2}},
+		"violations": {s.Violations, timeline.Values{0, 2, 1}},
+		"unanswered": {s.Unanswered, timeline.Values{0, 1, 1}},
+		"answered":   {s.Answered, timeline.Values{2, 1, 1}},
+		"send lag":   {s.SendLag, timeline.Values{0.001, 0.002, 0.001}},
+	} {
+		if !slices.Equal(tt.got, tt.want) {
+			t.Errorf("%s %v, want %v", name, tt.got, tt.want)
+		}
+	}
+}

@@ -21,6 +21,13 @@ type Seconds struct {
 	Offered timeline.Values
 	// Violations is how many of those got no prediction inside the SLO.
 	Violations timeline.Values
+	// Unanswered is how many of those got no prediction at all: refused, failed or not sent.
+	Unanswered timeline.Values
+	// Answered is how many predictions came in each second.
+	Answered timeline.Values
+	// SendLag is how late the latest request due in each second was sent, in
+	// seconds; NaN where none was sent.
+	SendLag timeline.Values
 	// ClientP99 is of the requests answered in the ten seconds up to each, in seconds.
 	ClientP99 timeline.Values
 	// LoadEnds is when the last request was over, in seconds from Start.
@@ -36,6 +43,8 @@ type collector struct {
 	slo        time.Duration
 	offered    []float64
 	violations []float64
+	unanswered []float64
+	lag        []float64
 	answers    [][]float64
 	last       time.Duration
 }
@@ -51,11 +60,19 @@ func (c *collector) add(r record.Record) {
 	for len(c.offered) <= max(due, over) {
 		c.offered = append(c.offered, 0)
 		c.violations = append(c.violations, 0)
+		c.unanswered = append(c.unanswered, 0)
+		c.lag = append(c.lag, math.NaN())
 		c.answers = append(c.answers, nil)
 	}
 	c.offered[due]++
 	if r.Outcome != record.Answered || r.Latency > c.slo {
 		c.violations[due]++
+	}
+	if r.Outcome != record.Answered {
+		c.unanswered[due]++
+	}
+	if r.Outcome != record.Unsent && !(c.lag[due] >= r.Lag.Seconds()) {
+		c.lag[due] = r.Lag.Seconds()
 	}
 	if r.Outcome == record.Answered {
 		c.answers[over] = append(c.answers[over], r.Latency.Seconds())
@@ -66,9 +83,11 @@ func (c *collector) add(r record.Record) {
 func (c *collector) seconds(measured *timeline.Timeline) Seconds {
 	s := Seconds{
 		Start: c.start, Count: len(c.offered), Offered: c.offered, Violations: c.violations,
+		Unanswered: c.unanswered, SendLag: c.lag, Answered: make(timeline.Values, len(c.offered)),
 		ClientP99: make(timeline.Values, len(c.offered)), LoadEnds: c.last.Seconds(), Measured: measured,
 	}
 	for i := range c.answers {
+		s.Answered[i] = float64(len(c.answers[i]))
 		s.ClientP99[i] = nearestRank(Quantile, slices.Concat(c.answers[max(0, i-clientWindow+1):i+1]...))
 	}
 	if measured != nil {
