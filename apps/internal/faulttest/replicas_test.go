@@ -12,11 +12,13 @@ func TestAKilledReplicaLosesNoRequestWhereAnotherIsThere(t *testing.T) {
 	d := c.dispatcher("dispatcher", c.redis.address, urls(doomed, other)...)
 	c.watch(d)
 	doomed.hold()
+	other.hold() // one that answers at once could take them all
 	for range 2 * places {
 		c.async(d)
 	}
-	c.burst(60, 5*time.Millisecond, 5*time.Second, d)
 	c.journal.awaitUnderWay(doomed, places)
+	other.release()
+	c.burst(60, 5*time.Millisecond, 5*time.Second, d)
 	c.faultBegins()
 	doomed.kill()
 	c.burst(60, 5*time.Millisecond, 5*time.Second, d)
