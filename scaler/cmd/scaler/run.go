@@ -15,7 +15,6 @@ import (
 	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/config"
 	"headroom.dev/scaler/internal/control"
-	"headroom.dev/scaler/internal/kubescale"
 )
 
 type runCommand struct {
@@ -35,10 +34,6 @@ func (c *runCommand) Run(s streams) error {
 		fmt.Fprintf(s.out, "%s is good\n", c.Config)
 		return nil
 	}
-	client, err := kubescale.Connect(c.Kubeconfig)
-	if err != nil {
-		return command.AsMisuse(err)
-	}
 	settings, err := settingsOf(cfg)
 	if err != nil {
 		return command.AsMisuse(err)
@@ -48,35 +43,23 @@ func (c *runCommand) Run(s streams) error {
 		return command.AsMisuse(err)
 	}
 	log := slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{Level: level}))
-	kubescale.RouteLogs(log)
 	identity, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
 	identity = fmt.Sprintf("%s_%d_%d", identity, os.Getpid(), time.Now().UnixNano())
 
-	leads, elect := func() bool { return true }, func(context.Context) {}
-	if cfg.Lease.Enabled {
-		election, err := kubescale.NewElection(client, cfg.Lease.Namespace, cfg.Lease.Name, identity, log)
-		if err != nil {
-			return err
-		}
-		leads, elect = election.Leads, election.Run
-	}
-	t := cfg.Target
-	target, err := kubescale.NewTarget(client,
-		kubescale.Ref{APIVersion: t.APIVersion, Kind: t.Kind, Resource: t.Resource, Namespace: t.Namespace, Name: t.Name},
-		kubescale.Options{Identity: identity, Container: t.Container, Log: log})
+	p, err := c.place(cfg, identity, log)
 	if err != nil {
-		return command.AsMisuse(err)
+		return err
 	}
-	defer target.Close()
+	defer p.close()
 	version, revision := build()
-	metrics := control.NewMetrics(leads, version, revision)
+	metrics := control.NewMetrics(p.leads, version, revision)
 	metrics.ConfigLoaded(time.Now())
 	loop := control.New(control.Options{
-		Settings: settings, Target: target, Store: kubescale.NewStore(client, t.Namespace, cfg.State.ConfigMap),
-		Leads: leads, Metrics: metrics, Log: log, Identity: identity, Version: version,
+		Settings: settings, Target: p.target, Store: p.store,
+		Leads: p.leads, Metrics: metrics, Log: log, Identity: identity, Version: version,
 	})
 
 	listener, err := net.Listen("tcp", cfg.Listen)
@@ -91,12 +74,12 @@ func (c *runCommand) Run(s streams) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.Info("started", "version", version, "target", target.String(), "mode", string(cfg.Mode), "listen", listener.Addr().String(),
+	log.Info("started", "version", version, "target", p.target.String(), "mode", string(cfg.Mode), "listen", listener.Addr().String(),
 		"prometheus", cfg.Prometheus.URL, "lease", cfg.Lease.Enabled, "min", cfg.Replicas.Min, "max", cfg.Replicas.Max,
 		"slo", cfg.SLO.Latency.String(), "tick", cfg.Tick.String())
 	r := reloader{started: cfg, running: cfg, loop: loop, metrics: metrics, log: log}
 	err = serve(ctx, parts{
-		server: server, listener: listener, loop: loop.Run, elect: elect,
+		server: server, listener: listener, loop: loop.Run, elect: p.elect,
 		watch: func(ctx context.Context) { config.Watch(ctx, c.Config, cfg, r.take) },
 	})
 	if err != nil {

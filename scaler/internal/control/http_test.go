@@ -189,8 +189,9 @@ func TestMetricsAreTheContracts(t *testing.T) {
 		t.Fatal(err)
 	}
 	type metric struct {
-		Name, Type string
-		Labels     []string
+		Name, Type                 string
+		Labels                     []string
+		Raising, Lowering, Leaving []string // reason codes, by what they do to the count
 	}
 	var contract struct{ Scaler struct{ Metrics []metric } }
 	if err := json.Unmarshal(text, &contract); err != nil {
@@ -221,6 +222,21 @@ func TestMetricsAreTheContracts(t *testing.T) {
 			delete(exported, want.Name)
 			if !ok || got.Type != want.Type || !slices.Equal(got.Labels, want.Labels) {
 				t.Errorf("exported is %v (%t), and the contract has %v", got, ok, want)
+			}
+			if want.Name == "headroom_scaler_decisions_total" {
+				told := map[policy.Reason]bool{}
+				for _, code := range slices.Concat(want.Raising, want.Lowering, want.Leaving) {
+					told[policy.Reason(code)] = true
+				}
+				for _, reason := range policy.Reasons() {
+					if !told[reason] {
+						t.Errorf("the contract does not say what reason %s does to the count", reason)
+					}
+					delete(told, reason)
+				}
+				for reason := range told {
+					t.Errorf("the contract has reason %s, which no decision has", reason)
+				}
 			}
 		}
 		for name := range exported {

@@ -1,8 +1,6 @@
 package kubescale
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -21,22 +19,7 @@ func count(pods []pod, now time.Time) (ready int, starting []policy.Cohort) {
 			ages = append(ages, now.Sub(pods[i].born))
 		}
 	}
-	return ready, cohorts(ages, time.Second)
-}
-
-// cohorts groups durations that are the same when rounded to the unit, shortest
-// first. One below zero, by a clock that is behind, counts as zero.
-func cohorts(durations []time.Duration, unit time.Duration) []policy.Cohort {
-	counts := map[time.Duration]int{}
-	for _, d := range durations {
-		counts[max(d, 0).Round(unit)]++
-	}
-	var out []policy.Cohort
-	for age, n := range counts {
-		out = append(out, policy.Cohort{Age: age, Count: n})
-	}
-	slices.SortFunc(out, func(a, b policy.Cohort) int { return cmp.Compare(a.Age, b.Age) })
-	return out
+	return ready, policy.Cohorts(ages, time.Second)
 }
 
 // told remembers whose lead time was told, and when the pod was last seen.
@@ -67,5 +50,5 @@ func (t told) fresh(pods []pod, now time.Time) []policy.Cohort {
 			delete(t, uid)
 		}
 	}
-	return cohorts(leads, 10*time.Millisecond)
+	return policy.Cohorts(leads, 10*time.Millisecond)
 }

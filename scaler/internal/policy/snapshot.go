@@ -1,6 +1,10 @@
 package policy
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Snapshot is everything that one decision sees.
 type Snapshot struct {
@@ -26,6 +30,21 @@ type Snapshot struct {
 type Cohort struct {
 	Age   time.Duration `json:"age"`
 	Count int           `json:"count"`
+}
+
+// Cohorts groups durations that are the same when rounded to the unit, shortest
+// first. One below zero, by a clock that is behind, counts as zero.
+func Cohorts(durations []time.Duration, unit time.Duration) []Cohort {
+	counts := map[time.Duration]int{}
+	for _, d := range durations {
+		counts[max(d, 0).Round(unit)]++
+	}
+	var out []Cohort
+	for age, n := range counts {
+		out = append(out, Cohort{Age: age, Count: n})
+	}
+	slices.SortFunc(out, func(a, b Cohort) int { return cmp.Compare(a.Age, b.Age) })
+	return out
 }
 
 // Controls are what people have ordered at present, by annotation or schedule.
