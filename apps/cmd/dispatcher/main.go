@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +39,8 @@ import (
 const (
 	// probeEvery is the time between two probes of a replica from --backends.
 	probeEvery = time.Second
+	// listEvery is the time between two looks at the list of --backends-file.
+	listEvery = 100 * time.Millisecond
 	// keysEvery is the time between two looks at the file of API keys.
 	keysEvery = 5 * time.Second
 	// lastAnswer is how long before connections are cut those who still wait
@@ -54,8 +57,9 @@ type options struct {
 	queueOptions          `embed:""`
 	RedisWait             time.Duration `env:"REDIS_WAIT" default:"30s" help:"How long to wait for Redis at the start, 0s to 1h."`
 	RedisConnections      int           `env:"REDIS_CONNECTIONS" default:"64" help:"Most connections to Redis for taking requests, and as many for working on them, 4 to 4096."`
-	Backends              []string      `env:"BACKENDS" placeholder:"URL" help:"Base URLs of the model servers, separated by commas; each is probed at /readyz. Either this or --endpoints-of."`
-	EndpointsOf           string        `env:"ENDPOINTS_OF" placeholder:"NAMESPACE/SERVICE" help:"Kubernetes Service whose endpoints are the model servers. Either this or --backends."`
+	Backends              []string      `env:"BACKENDS" placeholder:"URL" help:"Base URLs of the model servers, separated by commas; each is probed at /readyz. Either this, --backends-file or --endpoints-of."`
+	BackendsFile          string        `env:"BACKENDS_FILE" placeholder:"FILE" help:"List of the model servers and their states, as a scaler of processes writes it, in the format of Prometheus' file_sd; it is followed, and may come later. Either this, --backends or --endpoints-of."`
+	EndpointsOf           string        `env:"ENDPOINTS_OF" placeholder:"NAMESPACE/SERVICE" help:"Kubernetes Service whose endpoints are the model servers. Either this, --backends or --backends-file."`
 	EndpointsPortName     string        `env:"ENDPOINTS_PORT_NAME" default:"http" help:"Name of that Service's port."`
 	Kubeconfig            string        `env:"KUBECONFIG" placeholder:"FILE" help:"Cluster to find the Service in. Default: the one that this program runs in."`
 	Listen                string        `env:"LISTEN" default:":5001" help:"Address for requests and probes, host:port."`
@@ -138,11 +142,21 @@ func (o *options) Validate() error {
 	if err := o.Traces.Check(); err != nil {
 		return err
 	}
+	var ways []string
+	for _, way := range []struct {
+		flag  string
+		given bool
+	}{{"--backends", len(o.Backends) > 0}, {"--backends-file", o.BackendsFile != ""}, {"--endpoints-of", o.EndpointsOf != ""}} {
+		if way.given {
+			ways = append(ways, way.flag)
+		}
+	}
 	switch {
-	case len(o.Backends) == 0 && o.EndpointsOf == "":
-		return errors.New("neither --backends nor --endpoints-of is given; allowed: exactly one of them")
-	case len(o.Backends) > 0 && o.EndpointsOf != "":
-		return errors.New("--backends and --endpoints-of are both given; allowed: exactly one of them")
+	case len(ways) == 0:
+		return errors.New("none of --backends, --backends-file and --endpoints-of is given; allowed: exactly one of them")
+	case len(ways) > 1:
+		return fmt.Errorf("%s are given; allowed: exactly one of them", strings.Join(ways, " and "))
+	case o.BackendsFile != "":
 	case o.EndpointsOf != "":
 		if _, err := endpoints.ParseService(o.EndpointsOf); err != nil {
 			return fmt.Errorf("--endpoints-of %q %w", o.EndpointsOf, err)
@@ -231,6 +245,12 @@ func (o *options) bounds() dispatch.Bounds {
 
 // source is what keeps replicas up to date until its context ends.
 func source(o options, replicas *fleet.Fleet, log *slog.Logger) (func(context.Context) error, error) {
+	if o.BackendsFile != "" {
+		return func(ctx context.Context) error {
+			endpoints.FollowFile(ctx, o.BackendsFile, listEvery, log, replicas.Set)
+			return nil
+		}, nil
+	}
 	if o.EndpointsOf == "" {
 		urls, err := endpoints.ParseURLs(o.Backends)
 		if err != nil {

@@ -298,8 +298,8 @@ func TestTheStandardVariableNamesTheCollectorToo(t *testing.T) {
 		"its own":                 {[]string{"OTLP_ENDPOINT=own"}, `"own"`},
 		"OpenTelemetry's":         {[]string{"OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, `"standard"`},
 		"its own before":          {[]string{"OTLP_ENDPOINT=own", "OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, `"own"`},
-		"its own to turn it off":  {[]string{"OTLP_ENDPOINT=", "OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, "neither --backends"},
-		"neither, which is right": {nil, "neither --backends"},
+		"its own to turn it off":  {[]string{"OTLP_ENDPOINT=", "OTEL_EXPORTER_OTLP_ENDPOINT=standard"}, "none of --backends"},
+		"neither, which is right": {nil, "none of --backends"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// What is missing is told after what is wrong.
@@ -358,9 +358,11 @@ func TestWhatCanNotWorkIsOneClearLine(t *testing.T) {
 		want string
 	}{
 		"no Redis named":    {[]string{"--backends", "http://h"}, command.Usage, "dispatcher: missing flags: --redis=URL"},
-		"no replicas named": {base, command.Usage, "dispatcher: neither --backends nor --endpoints-of is given; allowed: exactly one of them"},
+		"no replicas named": {base, command.Usage, "dispatcher: none of --backends, --backends-file and --endpoints-of is given; allowed: exactly one of them"},
 		"both": {with("--backends", "http://h", "--endpoints-of", "a/b"), command.Usage,
-			"dispatcher: --backends and --endpoints-of are both given; allowed: exactly one of them"},
+			"dispatcher: --backends and --endpoints-of are given; allowed: exactly one of them"},
+		"all three": {with("--backends", "http://h", "--endpoints-of", "a/b", "--backends-file", "f"), command.Usage,
+			"dispatcher: --backends and --backends-file and --endpoints-of are given; allowed: exactly one of them"},
 		"a bad URL":     {with("--backends", "http://h,h2"), command.Usage, `dispatcher: --backends: "h2" is not a base URL such as http://127.0.0.1:6001`},
 		"a bad service": {with("--endpoints-of", "m"), command.Usage, `dispatcher: --endpoints-of "m" is not NAMESPACE/SERVICE`},
 		"a bad SLO":     {with("--backends", "http://h", "--slo", "2m"), command.Usage, "dispatcher: --slo is 2m0s; allowed: 1ms to 1m0s"},

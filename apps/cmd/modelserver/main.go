@@ -34,6 +34,7 @@ type options struct {
 	GRPCListen      string        `name:"grpc-listen" env:"GRPC_LISTEN" default:":9000" help:"Address for the Open Inference Protocol over gRPC, host:port; empty for none."`
 	MetricsListen   string        `env:"METRICS_LISTEN" default:":8001" help:"Address for /metrics, host:port."`
 	OrtLib          string        `env:"ORT_LIB" placeholder:"FILE" help:"ONNX Runtime's shared library. Default: libonnxruntime.so.1 or libonnxruntime.so next to this program, in /usr/lib, /usr/local/lib or ./.headroom/lib."`
+	CPUMax          string        `name:"cpu-max" env:"CPU_MAX" placeholder:"FILE" help:"Absolute path of a file with the CPU limit, in the format of a cgroup's cpu.max, where something else than a cgroup limits this process too; it is followed. Default: the cgroup's limit alone."`
 	Slots           int           `env:"SLOTS" default:"0" help:"Runs of the network at the same time, each on one core, and pictures decoded at the same time, 1 to 256. Default (0): the CPU limit, rounded up, also where it changes later."`
 	MaxBatch        int           `env:"MAX_BATCH" default:"0" help:"Most pictures of one run, 1 to 64, of those that wait; nothing waits for a batch to fill. Default (0): what is measured at the start to gain a tenth or more, else 1."`
 	Calibration     time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
@@ -85,6 +86,9 @@ func (o *options) Validate() error {
 			return fmt.Errorf("%s is %v; allowed: %v to %v", r.flag, r.value, r.from, r.to)
 		}
 	}
+	if o.CPUMax != "" && !filepath.IsAbs(o.CPUMax) {
+		return fmt.Errorf("--cpu-max is %q; allowed: an absolute path", o.CPUMax)
+	}
 	if o.MaxBodyMemory < o.MaxBody {
 		return fmt.Errorf("--max-body-memory is %d; allowed: from --max-body, %d", o.MaxBodyMemory, o.MaxBody)
 	}
@@ -112,6 +116,11 @@ func begin(o options, stderr io.Writer) error {
 	if o.OrtLib == "" {
 		if o.OrtLib, err = findLibrary(); err != nil {
 			return command.AsUsage(err)
+		}
+	}
+	if o.CPUMax != "" {
+		if _, err := o.cores(os.DirFS("/"), runtime.NumCPU())(); err != nil {
+			return command.AsUsage(fmt.Errorf("--cpu-max: %w", err))
 		}
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, nil))

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
+	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +21,8 @@ import (
 const limitEvery = time.Second
 
 // sizer has as many slots as the CPU limit has cores, unless a flag says how
-// many. GOMAXPROCS is not its concern: Go's own follows the limit.
+// many. GOMAXPROCS is its concern with --cpu-max only: Go's own follows a cgroup's
+// limit.
 type sizer struct {
 	options options
 	limit   *cpuquota.Watcher
@@ -34,12 +37,33 @@ type sizer struct {
 // startSizer follows the CPU limit until ctx ends, looking at the files under root
 // every so often; where these tell none, it is the machine's cores.
 func startSizer(ctx context.Context, o options, root fs.FS, machine int, every time.Duration, log *slog.Logger) *sizer {
-	limit := cpuquota.NewWatcher(func() (float64, error) { return cpuquota.Cores(root, machine) }, float64(machine), log)
+	limit := cpuquota.NewWatcher(o.cores(root, machine), float64(machine), log)
 	s := &sizer{
 		options: o, limit: limit, metrics: modelapi.NewMetrics(command.Version(), limit.Cores), log: log, cores: limit.Cores(),
 	}
+	s.threads()
 	go limit.Follow(ctx, every, s.follow)
 	return s
+}
+
+// cores is what reads the CPU limit: the cgroup's, or the one of --cpu-max where
+// that is less.
+func (o *options) cores(root fs.FS, machine int) func() (float64, error) {
+	return func() (float64, error) {
+		cores, err := cpuquota.Cores(root, machine)
+		if err != nil || o.CPUMax == "" {
+			return cores, err
+		}
+		limit, err := cpuquota.File(root, strings.TrimPrefix(o.CPUMax, "/"), machine)
+		return min(cores, limit), err
+	}
+}
+
+// threads has Go use as many threads as it does by itself under a cgroup's limit.
+func (s *sizer) threads() {
+	if s.options.CPUMax != "" {
+		runtime.GOMAXPROCS(min(runtime.NumCPU(), max(2, int(math.Ceil(s.cores)))))
+	}
 }
 
 // places is how many slots there should be, and how many requests that wait for
@@ -76,6 +100,7 @@ func (s *sizer) follow(cores float64) {
 	defer s.mu.Unlock()
 	s.log.Info("the CPU limit has changed", "from", s.cores, "to", cores)
 	s.cores = cores
+	s.threads()
 	s.resize()
 }
 

@@ -50,6 +50,20 @@ func Cores(root fs.FS, machine int) (float64, error) {
 	return cores, nil
 }
 
+// File returns the CPU cores that a file tells in the format of version 2's cpu.max,
+// at most machine. It is for a process that something else than a cgroup limits.
+func File(root fs.FS, name string, machine int) (float64, error) {
+	text, err := fs.ReadFile(root, name)
+	if err != nil {
+		return 0, fmt.Errorf("reading /%s: %w", name, err)
+	}
+	cores, limited, err := parseV2(name, text)
+	if err != nil || !limited {
+		return float64(machine), err
+	}
+	return min(cores, float64(machine)), nil
+}
+
 // groups reads the process's groups from lines of hierarchy:controllers:path.
 func groups(root fs.FS) (v1, v2 string, err error) {
 	v1, v2 = "/", "/"
@@ -95,6 +109,10 @@ func quotaV2(root fs.FS, group string) (cores float64, limited bool, err error) 
 	if err != nil {
 		return 0, false, fmt.Errorf("reading /%s: %w", name, err)
 	}
+	return parseV2(name, text)
+}
+
+func parseV2(name string, text []byte) (cores float64, limited bool, err error) {
 	fields := strings.Fields(string(text))
 	if len(fields) == 2 && fields[0] == "max" {
 		return 0, false, nil

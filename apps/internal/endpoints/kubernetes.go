@@ -1,6 +1,6 @@
 // Package endpoints finds the model server replicas: as the ready addresses of
-// a Kubernetes Service, or as a fixed list that it probes. It is the only
-// package that knows Kubernetes.
+// a Kubernetes Service, as a fixed list that it probes, or as a list in a file. It
+// is the only package that knows Kubernetes.
 package endpoints
 
 import (
