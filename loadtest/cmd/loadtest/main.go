@@ -33,16 +33,19 @@ type commandLine struct {
 type runCommand struct {
 	Target      string        `required:"" placeholder:"URL" help:"Dispatcher's base URL, such as http://127.0.0.1:5001; pictures are posted to /query below it."`
 	Prometheus  string        `placeholder:"URL" help:"Prometheus' base URL, such as http://127.0.0.1:9090, for replicas, queue and server-side latency. Default: they are not measured."`
-	Trace       string        `required:"" placeholder:"FILE" help:"Requests per second, one number from 0 to 1000000 a second, separated by spaces or newlines; '#' starts a comment."`
+	Trace       string        `required:"" placeholder:"FILE|FORMULA" help:"Requests per second, one number from 0 to 1000000 a second, separated by spaces or newlines ('#' starts a comment); counts a minute; a CSV file of instants; or ${formulas}."`
+	TraceFormat string        `default:"auto" enum:"auto,per-second,per-minute,arrivals" help:"What the values of the trace's file are: per-second (rates), per-minute (counts), arrivals (instants: seconds, or dates with a time) or auto, which decides what is certain and refuses the rest. Default: ${default}."`
+	TraceColumn string        `placeholder:"NAME|N" help:"Column of a CSV trace, by its name or its number from 1. Default: the only one that it can be; of arrivals one called timestamp or arrival, or the first."`
 	Images      string        `required:"" placeholder:"DIR|FILE" help:"Picture, or folder of pictures that are sent in turn (jpg, jpeg, png, webp, gif, bmp; each up to 10 MiB)."`
 	Out         string        `required:"" placeholder:"DIR" help:"Folder for the results, empty or not there yet. In a folder named results, results/latest then points to it."`
 	SLO         time.Duration `name:"slo" default:"500ms" help:"Latency promise, as a duration from 1ms to 1h. Default: ${default}."`
-	Scale       float64       `default:"1" help:"Factor on the trace's rates, above 0 to 10000. Default: ${default}."`
+	Scale       float64       `default:"1" help:"Factor on the trace's rates, above 0 to 10000. Of a trace of arrivals each is kept with this probability, or sent more than once: again at random instants of the same second. Default: ${default}."`
 	Speed       float64       `default:"1" help:"Factor on the trace's clock, above 0 to 10000: at 2 the same requests in half the time. Default: ${default}."`
 	Start       time.Duration `default:"0s" help:"Where in the trace to start, whole seconds of the trace. Default: ${default}."`
 	Length      time.Duration `default:"0s" help:"How much of the trace to replay, whole seconds of the trace; 0s is up to its end. Default: ${default}."`
-	Arrivals    string        `default:"even" enum:"even,poisson" help:"Spread of the requests inside a second: even or poisson. Default: ${default}."`
-	Seed        int64         `default:"1" help:"Seed of poisson arrivals, a whole number: the same seed, the same schedule. Default: ${default}."`
+	Arrivals    string        `default:"even" enum:"even,poisson,gamma" help:"Spread of the requests inside a second: even, poisson or gamma. A trace of arrivals keeps its own instants. Default: ${default}."`
+	CV          float64       `name:"cv" default:"2" help:"Coefficient of variation of the gaps of gamma arrivals, 0.01 to 10: poisson has 1, more is burstier. Default: ${default}."`
+	Seed        int64         `default:"1" help:"Seed of what is drawn at random in the schedule, a whole number: the same seed, the same schedule. Default: ${default}."`
 	Timeout     time.Duration `default:"10s" help:"When a request without an answer is given up, as a duration from 1ms to 1h. Default: ${default}."`
 	MaxInFlight int           `default:"2000" help:"Most requests under way at once, 1 to 100000; more are counted as unsent. Default: ${default}."`
 	Scaler      string        `placeholder:"NAME" help:"What is scaling, for the report: up to 60 characters, such as custom, hpa or none."`
@@ -100,6 +103,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		kong.Name("loadtest"),
 		kong.Description("Replays recorded demand against the dispatcher: an open loop, with latency counted from the intended send time. Every flag may also be given as the environment variable named beside it."),
 		kong.DefaultEnvars(""),
+		kong.Vars{"formulas": "a formula: " + trace.FormulaHelp},
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

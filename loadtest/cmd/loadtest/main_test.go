@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{
 		"TARGET", "PROMETHEUS", "SCALER", "TRACE", "SCALE", "SPEED", "START", "LENGTH", "ARRIVALS",
 		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE", "LAG_BOUND", "REPETITION",
+		"TRACE_FORMAT", "TRACE_COLUMN", "CV",
 	} {
 		_ = os.Unsetenv(name)
 	}
@@ -228,6 +229,10 @@ func TestWhatIsRefused(t *testing.T) {
 		{"a negative settling", "settle", "-1s", exitUsage, []string{"--settle -1s", "from 0s"}},
 		{"no requests in flight", "max-in-flight", "0", exitUsage, []string{"--max-in-flight 0", "from 1"}},
 		{"unknown arrivals", "arrivals", "odd", exitUsage, []string{"--arrivals", "odd", "poisson"}},
+		{"an unknown format of traces", "trace-format", "daily", exitUsage, []string{"--trace-format", "daily", "per-minute"}},
+		{"a column that is not there", "trace-column", "9", exitUsage, []string{`"9"`, "1 to 1"}},
+		{"a formula with a fault", "trace", "constant:rate=x,length=1s", exitUsage, []string{"constant:", `rate "x"`, "from 0 to 1000000"}},
+		{"instants with a fault", "trace", write(t, "bad.csv", "timestamp\n0.5\nsoon\n"), exitUsage, []string{"bad.csv:3:", `"soon"`, "seconds"}},
 		{"a start after the end", "start", "3s", exitUsage, []string{"start 3s", "below 3s"}},
 		{"a length of half a second", "length", "500ms", exitUsage, []string{"length 500ms", "whole seconds"}},
 		{"a name that is too long", "scaler", strings.Repeat("x", 61), exitUsage, []string{"--scaler", "60 characters"}},
@@ -305,6 +310,40 @@ func TestFlagsFromTheEnvironment(t *testing.T) {
 	}
 	if s := summaryOf(t, out); s.Requests.Answered != 20 || s.Run.Scale != 2 || s.Run.Speed != 4 || s.Run.Scaler != "hpa" {
 		t.Errorf("got %+v", s)
+	}
+}
+
+// What kind of trace it is and how it was spread stands in the summary.
+func TestKindsOfTraces(t *testing.T) {
+	d := newDispatcher(t)
+	for _, tt := range []struct {
+		name, trace string
+		flags       []string
+		requests    int
+		arrivals    string
+		cv          float64
+	}{
+		{"a formula", "step:from=10,to=30,at=1s,length=2s", nil, 40, "even", 0},
+		{"counts a minute", write(t, "t.csv", "minute,a,b\n0,9,1200\n"), []string{"--trace-column=b", "--length=1s"}, 20, "even", 0},
+		// Gaps of 0.1 s and 0.3 s: mean 0.2, deviation 0.1.
+		{"instants, whose arrivals are their own", write(t, "t.csv", "timestamp\n5.0\n5.1\n5.4\n5.5\n5.8\n"), []string{"--arrivals=poisson"}, 5, "recorded", 0.5},
+		{"instants with a date", write(t, "t.csv", "id,TIMESTAMP\n1,2023-11-16 18:17:03.9799600\n2,2023-11-16 18:17:04.0319600\n"), []string{"--scale=2"}, 4, "recorded", math.NaN()},
+		{"gamma", "constant:rate=20,length=1s", []string{"--arrivals=gamma", "--cv=0.01"}, 20, "gamma", 0.01},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out")
+			args := append([]string{"run", "--target", d.URL, "--trace", tt.trace, "--images", write(t, "a.jpg", "p"), "--out", out}, tt.flags...)
+			if status, _, stderr := call(args...); status != 0 {
+				t.Fatalf("status %d, stderr %q", status, stderr)
+			}
+			s := summaryOf(t, out)
+			if s.Requests.Answered != tt.requests || s.Run.Arrivals != tt.arrivals || s.Run.Trace != filepath.Base(tt.trace) {
+				t.Errorf("got %+v, %+v; want %d requests, %s", s.Requests, s.Run, tt.requests, tt.arrivals)
+			}
+			if cv := s.Run.ArrivalsCV; !math.IsNaN(tt.cv) && math.Abs(cv-tt.cv) > 1e-9 {
+				t.Errorf("cv %v, want %v", cv, tt.cv)
+			}
+		})
 	}
 }
 

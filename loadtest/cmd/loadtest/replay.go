@@ -16,12 +16,10 @@ import (
 	"time"
 
 	"headroom.dev/loadtest/internal/fire"
-	"headroom.dev/loadtest/internal/pace"
 	"headroom.dev/loadtest/internal/progress"
 	"headroom.dev/loadtest/internal/record"
 	"headroom.dev/loadtest/internal/report"
 	"headroom.dev/loadtest/internal/timeline"
-	"headroom.dev/loadtest/internal/trace"
 )
 
 const (
@@ -44,8 +42,7 @@ const (
 // plan is a run whose every input has been read and found good.
 type plan struct {
 	command  *runCommand
-	trace    trace.Trace
-	schedule []time.Duration
+	schedule schedule
 	images   []fire.Image
 	target   *url.URL
 	source   *timeline.Source // nil without Prometheus
@@ -97,21 +94,8 @@ func prepare(c *runCommand) (*plan, error) {
 			return nil, err
 		}
 	}
-	whole, err := trace.Load(c.Trace)
-	if err != nil {
+	if p.schedule, err = newSchedule(c); err != nil {
 		return nil, err
-	}
-	if p.trace, err = whole.Cut(c.Start, c.Length); err != nil {
-		return nil, err
-	}
-	p.schedule, err = pace.Schedule(p.trace.Rates, pace.Options{
-		Scale: c.Scale, Speed: c.Speed, Arrivals: pace.Arrivals(c.Arrivals), Seed: c.Seed,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(p.schedule) == 0 {
-		return nil, fmt.Errorf("trace %s: no request in the part that is replayed at scale %v; needed is at least one", c.Trace, c.Scale)
 	}
 	if p.images, err = fire.LoadImages(c.Images); err != nil {
 		return nil, err
@@ -160,12 +144,12 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 	cores := runtime.NumCPU()
 	summary, err := report.Make(p.out, report.Plan{
 		Run: report.Run{
-			ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.trace.Name,
-			Scale: c.Scale, Speed: c.Speed, Arrivals: c.Arrivals, ArrivalsCV: variation(c.Arrivals), Seed: c.Seed,
+			ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.schedule.trace.Name,
+			Scale: c.Scale, Speed: c.Speed, Arrivals: string(p.schedule.arrivals), ArrivalsCV: p.schedule.cv, Seed: c.Seed,
 			Target: p.target.Redacted(), Scaler: c.Scaler, Protocol: "http/1.1", Mode: "sync", Repetition: c.Repetition,
 			Interrupted: interrupted,
 		},
-		SLO: c.SLO, Scheduled: len(p.schedule), Cores: &cores, LagBound: c.LagBound,
+		SLO: c.SLO, Scheduled: len(p.schedule.times), Cores: &cores, LagBound: c.LagBound,
 	})
 	if err != nil {
 		return errors.Join(blind, err)
@@ -184,14 +168,6 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 		return fmt.Errorf("not one of %d requests was answered with a prediction", summary.Requests.Scheduled)
 	}
 	return nil
-}
-
-// variation is the coefficient of variation of the gaps between arrivals.
-func variation(arrivals string) float64 {
-	if pace.Arrivals(arrivals) == pace.Poisson {
-		return 1
-	}
-	return 0
 }
 
 // fire sends the schedule and shows how far it has come.
@@ -220,7 +196,7 @@ func (p *plan) fire(ctx context.Context, start time.Time, writer *record.Writer,
 	return fire.Run(ctx, fire.Config{
 		Target: p.target, Images: p.images, Timeout: p.command.Timeout, MaxInFlight: p.command.MaxInFlight,
 		RunID: filepath.Base(p.out), Sent: &sent,
-	}, start, p.schedule, writer.Add)
+	}, start, p.schedule.times, writer.Add)
 }
 
 // state returns what the progress line asks for: the run's state now.
@@ -230,12 +206,12 @@ func (p *plan) state(start time.Time, writer *record.Writer, sent, ready *atomic
 	var lastSent uint64
 	return func(now time.Time) progress.State {
 		elapsed := now.Sub(start)
-		due, _ := slices.BinarySearch(p.schedule, elapsed)
+		due, _ := slices.BinarySearch(p.schedule.times, elapsed)
 		out := sent.Load()
 		seconds := (elapsed - lastElapsed).Seconds()
 		s := progress.State{
-			Elapsed: elapsed, Total: p.schedule[len(p.schedule)-1],
-			Sent: int(out), Scheduled: len(p.schedule),
+			Elapsed: elapsed, Total: p.schedule.times[len(p.schedule.times)-1],
+			Sent: int(out), Scheduled: len(p.schedule.times),
 			Wanted: float64(due-lastDue) / seconds, Reached: float64(out-lastSent) / seconds,
 			Ready: math.Float64frombits(ready.Load()),
 		}
