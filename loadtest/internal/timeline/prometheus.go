@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -34,6 +36,12 @@ const (
 // its own is repeated for five minutes after Prometheus itself went down.
 func fresh(gauge string) string {
 	return fmt.Sprintf("%[1]s and last_over_time(%[1]s[10s])", gauge)
+}
+
+// leading keeps those series of a scaler's gauge that come from the one that
+// holds the Lease: the others decide too, and nobody follows them.
+func leading(gauge string) string {
+	return fmt.Sprintf("(%s) and on (job, instance) (%s) == 1", fresh(gauge), fresh("headroom_scaler_leader"))
 }
 
 func replicas() string { return "max by (state)(" + fresh("dispatcher_replicas") + ")" }
@@ -118,42 +126,79 @@ func (s *Source) AwaitScrape(ctx context.Context, instant time.Time, wait time.D
 func (s *Source) Read(ctx context.Context, start, runEnd, end time.Time) (*Timeline, error) {
 	first := start.Truncate(step)
 	seconds := int(end.Sub(first)/step) + 1
-	t := &Timeline{Start: first.UTC(), Seconds: seconds, Signals: map[Signal]Values{}}
-	for _, query := range []struct {
-		expression string
-		signal     Signal
-	}{
-		{"max(" + fresh("dispatcher_queue_size") + ")", QueueSize},
-		{"max(" + fresh("dispatcher_queue_oldest_age_seconds") + ")", QueueAge},
-		{"max(" + fresh("headroom_scaler_desired_replicas") + ")", Desired},
-		{"sum(rate(dispatcher_requests_total[5s]))", ArrivalRate},
-		{`histogram_quantile(0.99, sum by (le)(rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[10s])))`, ServerP99},
-		{"sum(" + fresh("dispatcher_in_flight") + ")", InFlight},
-		{`sum(rate(process_cpu_seconds_total{job="model-server"}[10s]))`, CPU},
-	} {
-		found, err := s.series(ctx, query.expression, first, seconds, func(model.Metric) Signal { return query.signal })
-		if err != nil {
-			return nil, err
-		}
-		t.Signals[query.signal] = found[query.signal]
+	r := &reading{source: s, ctx: ctx, first: first, seconds: seconds}
+	t := &Timeline{Start: first.UTC(), Seconds: seconds, Signals: map[Signal]Values{
+		QueueSize:   r.one("max(" + fresh("dispatcher_queue_size") + ")"),
+		QueueAge:    r.one("max(" + fresh("dispatcher_queue_oldest_age_seconds") + ")"),
+		ArrivalRate: r.one("sum(rate(dispatcher_requests_total[5s]))"),
+		ServerP99:   r.one(`histogram_quantile(0.99, sum by (le)(rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[10s])))`),
+		InFlight:    r.one("sum(" + fresh("dispatcher_in_flight") + ")"),
+		CPU:         r.one(`sum(rate(process_cpu_seconds_total{job="model-server"}[10s]))`),
+		Memory:      r.one("sum(" + fresh(`process_resident_memory_bytes{job="model-server"}`) + ")"),
+		// A dispatcher that sees a change before another does makes the states' maxima
+		// count one replica twice; its own states do not.
+		Existing: r.one("max(sum by (job, instance)(" + fresh("dispatcher_replicas") + "))"),
+	}}
+	byState := r.many(replicas(), func(m model.Metric) string { return string(m["state"]) })
+	t.setStates(byState["ready"], byState["starting"], byState["terminating"])
+	instance := func(m model.Metric) string { return string(m[model.InstanceLabel]) }
+	wanted := r.many(leading("headroom_scaler_desired_replicas"), instance)
+	counts := r.many(fresh("headroom_scaler_decisions_total"), func(m model.Metric) string {
+		return counterKey(instance(m), string(m["reason"]))
+	})
+	t.setDesired(wanted, counts)
+
+	limits := fresh("modelserver_cpu_limit_cores")
+	lowest := r.one("min(" + limits + ")")
+	t.ModelServers.CPULimitCores = lowestOf(lowest)
+	t.setCPULimit(r.one("sum("+limits+")"), r.one("count("+limits+")"))
+	if r.err != nil {
+		return nil, r.err
 	}
-	states, err := s.series(ctx, replicas(), first, seconds, func(m model.Metric) Signal { return Signal("replicas_" + m["state"]) })
+
+	// The first scrape after the run holds its last answers. Later ones may hold
+	// requests that are none of ours.
+	scraped, err := s.firstScrapeAfter(ctx, runEnd)
 	if err != nil {
 		return nil, err
 	}
-	for _, state := range []Signal{Ready, Starting, Terminating} {
-		t.Signals[state] = states[state]
-	}
-	for signal, values := range t.Signals {
-		if values == nil {
-			t.Signals[signal] = unknown(seconds)
-		}
-	}
-	t.Latency, err = s.latency(ctx, start, runEnd)
-	if err != nil {
+	if t.Latency, err = s.latency(ctx, start, scraped); err != nil {
 		return nil, err
 	}
-	return t, nil
+	if t.ModelServers.CPUSeconds, err = s.cpuSeconds(ctx, start, scraped); err != nil {
+		return nil, err
+	}
+	t.ModelServers.Model, t.ModelServers.MaxBatch, err = s.model(ctx, start, scraped)
+	return t, err
+}
+
+// reading asks for one series after another and keeps the first error.
+type reading struct {
+	source  *Source
+	ctx     context.Context
+	first   time.Time
+	seconds int
+	err     error
+}
+
+// one evaluates an expression that gives one series, or none.
+func (r *reading) one(expression string) Values {
+	values := r.many(expression, func(model.Metric) string { return "" })[""]
+	if values == nil {
+		return unknown(r.seconds)
+	}
+	return values
+}
+
+// many evaluates an expression and files each resulting series under the key
+// that it is given.
+func (r *reading) many(expression string, key func(model.Metric) string) map[string]Values {
+	if r.err != nil {
+		return nil
+	}
+	found, err := r.source.series(r.ctx, expression, r.first, r.seconds, key)
+	r.err = err
+	return found
 }
 
 func unknown(seconds int) Values {
@@ -165,9 +210,9 @@ func unknown(seconds int) Values {
 }
 
 // series evaluates an expression once a second and files each resulting series
-// under the signal that name gives it.
-func (s *Source) series(ctx context.Context, expression string, first time.Time, seconds int, name func(model.Metric) Signal) (map[Signal]Values, error) {
-	found := map[Signal]Values{}
+// under the key that it is given.
+func (s *Source) series(ctx context.Context, expression string, first time.Time, seconds int, key func(model.Metric) string) (map[string]Values, error) {
+	found := map[string]Values{}
 	for from := 0; from < seconds; from += pointsPerQuery {
 		to := min(from+pointsPerQuery, seconds) - 1
 		value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
@@ -184,15 +229,15 @@ func (s *Source) series(ctx context.Context, expression string, first time.Time,
 			return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a matrix", s.address, expression, value.Type())
 		}
 		for _, stream := range matrix {
-			signal := name(stream.Metric)
-			if found[signal] == nil {
-				found[signal] = unknown(seconds)
+			name := key(stream.Metric)
+			if found[name] == nil {
+				found[name] = unknown(seconds)
 			}
 			for _, point := range stream.Values {
 				// Prometheus keeps milliseconds, so a point may lie a little before its second.
 				i := int(math.Round(point.Timestamp.Time().Sub(first).Seconds() / step.Seconds()))
 				if i >= 0 && i < seconds && !math.IsInf(float64(point.Value), 0) {
-					found[signal][i] = float64(point.Value)
+					found[name][i] = float64(point.Value)
 				}
 			}
 		}
@@ -200,35 +245,17 @@ func (s *Source) series(ctx context.Context, expression string, first time.Time,
 	return found, nil
 }
 
-// latency adds up by how much every pod's buckets rose during the run.
-func (s *Source) latency(ctx context.Context, start, end time.Time) (*Latency, error) {
-	// The first scrape after the run holds its last answers. Later ones may hold
-	// requests that are none of ours.
-	scraped, err := s.firstScrapeAfter(ctx, end)
+// latency adds up by how much every pod's buckets rose during the run; nil when
+// no request was answered.
+func (s *Source) latency(ctx context.Context, start, scraped time.Time) (*Latency, error) {
+	streams, err := s.samples(ctx, fmt.Sprintf(`{__name__=~%q,outcome="answered"}`, latencyNames), start, scraped)
 	if err != nil {
 		return nil, err
-	}
-	window := scraped.Sub(start.Add(-baselineLookback)).Round(time.Second)
-	expression := fmt.Sprintf(`{__name__=~%q,outcome="answered"}[%ds]`, latencyNames, int(window.Seconds()))
-	value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
-		value, _, _, err := s.client.Query(ctx, expression, scraped)
-		return value, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	matrix, ok := value.(model.Matrix)
-	if !ok {
-		return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a matrix", s.address, expression, value.Type())
 	}
 	bounds := map[float64]float64{}
 	var sum, count float64
-	for _, stream := range matrix {
-		samples := make([]Sample, len(stream.Values))
-		for i, point := range stream.Values {
-			samples[i] = Sample{At: point.Timestamp.Time(), Value: float64(point.Value)}
-		}
-		increase := Increase(samples, start)
+	for _, stream := range streams {
+		increase := increase(stream, start)
 		switch stream.Metric[model.MetricNameLabel] {
 		case "dispatcher_request_duration_seconds_sum":
 			sum += increase
@@ -257,15 +284,78 @@ func (s *Source) latency(ctx context.Context, start, end time.Time) (*Latency, e
 	}, nil
 }
 
+// cpuSeconds adds up the CPU time that every model server used; nil when none was scraped.
+func (s *Source) cpuSeconds(ctx context.Context, start, scraped time.Time) (*float64, error) {
+	streams, err := s.samples(ctx, `process_cpu_seconds_total{job="model-server"}`, start, scraped)
+	if err != nil || len(streams) == 0 {
+		return nil, err
+	}
+	sum := 0.0
+	for _, stream := range streams {
+		sum += increase(stream, start)
+	}
+	return &sum, nil
+}
+
+// model returns what the model servers serve; the names of several are joined,
+// and a batch that they do not agree on is unknown.
+func (s *Source) model(ctx context.Context, start, scraped time.Time) (names string, maxBatch *int, err error) {
+	streams, err := s.samples(ctx, "modelserver_model_info", start, scraped)
+	if err != nil {
+		return "", nil, err
+	}
+	models, batches := map[string]bool{}, map[int]bool{}
+	for _, stream := range streams {
+		models[string(stream.Metric["model"])] = true
+		if batch, err := strconv.Atoi(string(stream.Metric["max_batch"])); err == nil {
+			batches[batch] = true
+		}
+	}
+	if len(batches) == 1 {
+		for batch := range batches {
+			maxBatch = &batch
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(models)), ", "), maxBatch, nil
+}
+
+// samples returns what was scraped of a selector's series up to an instant, and
+// from so long before start that counters have their value before the run.
+func (s *Source) samples(ctx context.Context, selector string, start, until time.Time) (model.Matrix, error) {
+	window := until.Sub(start.Add(-baselineLookback)).Round(time.Second)
+	expression := fmt.Sprintf("%s[%ds]", selector, int(window.Seconds()))
+	value, err := s.ask(ctx, expression, func(ctx context.Context) (model.Value, error) {
+		value, _, _, err := s.client.Query(ctx, expression, until)
+		return value, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	matrix, ok := value.(model.Matrix)
+	if !ok {
+		return nil, fmt.Errorf("prometheus %s: %s gives a %s, wanted is a matrix", s.address, expression, value.Type())
+	}
+	return matrix, nil
+}
+
+// increase is by how much a scraped counter rose since start.
+func increase(stream *model.SampleStream, start time.Time) float64 {
+	samples := make([]Sample, len(stream.Values))
+	for i, point := range stream.Values {
+		samples[i] = Sample{At: point.Timestamp.Time(), Value: float64(point.Value)}
+	}
+	return Increase(samples, start)
+}
+
 // firstScrapeAfter returns the earliest instant at which every dispatcher's
 // newest sample is not older than end; now, where there has been none yet.
 func (s *Source) firstScrapeAfter(ctx context.Context, end time.Time) (time.Time, error) {
 	const within = 30 // seconds; above any scrape interval that a timeline in seconds makes sense with
-	found, err := s.series(ctx, "min(timestamp("+arrived+"))", end, within, func(model.Metric) Signal { return "scraped" })
+	found, err := s.series(ctx, "min(timestamp("+arrived+"))", end, within, func(model.Metric) string { return "" })
 	if err != nil {
 		return time.Time{}, err
 	}
-	for i, scraped := range found["scraped"] {
+	for i, scraped := range found[""] {
 		if scraped >= float64(end.UnixMilli())/1000 {
 			return end.Add(time.Duration(i) * step), nil
 		}

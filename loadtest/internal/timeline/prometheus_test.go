@@ -106,7 +106,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 	// Two dispatchers. The second restarts in the middle of the run, and then both can't be scraped for a while.
 	one := newExporter(t, dispatcherMetrics(500, 5, 2, 400, 480))
 	two := newExporter(t, dispatcherMetrics(100, 4, 1, 100, 100))
-	scaler := newExporter(t, "headroom_scaler_desired_replicas 3\n")
+	scaler := newExporter(t, "headroom_scaler_leader 1\nheadroom_scaler_desired_replicas 3\n")
 	s := source(t, startPrometheus(t, map[string][]*exporter{"dispatcher": {one, two}, "scaler": {scaler}}))
 	if err := s.Check(t.Context(), 20*time.Second); err != nil {
 		t.Fatal(err)
@@ -209,6 +209,140 @@ func TestReadFromARealPrometheus(t *testing.T) {
 	}
 }
 
+func replicaMetrics(ready, starting, terminating int) string {
+	return fmt.Sprintf(`dispatcher_requests_total 1
+dispatcher_replicas{state="ready"} %d
+dispatcher_replicas{state="starting"} %d
+dispatcher_replicas{state="terminating"} %d
+`, ready, starting, terminating)
+}
+
+func scalerMetrics(leader, desired, demand, forecast, scaleIn, steady int) string {
+	return fmt.Sprintf(`headroom_scaler_leader %d
+headroom_scaler_desired_replicas %d
+headroom_scaler_decisions_total{reason="demand"} %d
+headroom_scaler_decisions_total{reason="forecast"} %d
+headroom_scaler_decisions_total{reason="scale_in"} %d
+headroom_scaler_decisions_total{reason="steady"} %d
+`, leader, desired, demand, forecast, scaleIn, steady)
+}
+
+func modelServerMetrics(cpuSeconds, cpuLimit float64, memory int) string {
+	return fmt.Sprintf(`process_cpu_seconds_total %v
+process_resident_memory_bytes %d
+modelserver_cpu_limit_cores %v
+modelserver_model_info{model="vehicles",version="1",max_batch="4"} 1
+`, cpuSeconds, memory, cpuLimit)
+}
+
+func TestReplicasScalersAndModelServers(t *testing.T) {
+	// The second dispatcher is late to see that a replica is ready, and the
+	// second model server is not scraped yet.
+	one, two := newExporter(t, replicaMetrics(2, 0, 0)), newExporter(t, replicaMetrics(1, 1, 0))
+	first, second := newExporter(t, scalerMetrics(1, 2, 5, 5, 5, 50)), newExporter(t, scalerMetrics(0, 9, 80, 80, 80, 80))
+	older, newer := newExporter(t, modelServerMetrics(10, 0.5, 100)), newExporter(t, "")
+	all := []*exporter{one, two, first, second, older, newer}
+	s := source(t, startPrometheus(t, map[string][]*exporter{
+		"dispatcher": {one, two}, "scaler": {first, second}, "model-server": {older, newer},
+	}))
+	seen := func(scrapes int) time.Time {
+		for _, e := range all {
+			e.await(scrapes)
+		}
+		return time.Now()
+	}
+	phase := func() (began, ended time.Time) { return seen(2), seen(16) }
+	seen(3)
+
+	start := time.Now()
+	began1, ended1 := phase()
+	// Two more are ordered, most often for the forecast.
+	one.set(replicaMetrics(2, 2, 0))
+	two.set(replicaMetrics(2, 2, 0))
+	first.set(scalerMetrics(1, 4, 6, 8, 5, 60))
+	second.set(scalerMetrics(0, 9, 80, 80, 80, 80))
+	older.set(modelServerMetrics(13, 0.5, 100))
+	newer.set(modelServerMetrics(0.75, 0.5, 50))
+	began2, ended2 := phase()
+	// The Lease passes on, a replica goes, and the older model server has started anew with more CPU.
+	one.set(replicaMetrics(3, 0, 1))
+	two.set(replicaMetrics(3, 0, 1))
+	first.set(scalerMetrics(0, 4, 6, 8, 5, 61))
+	second.set(scalerMetrics(1, 3, 80, 80, 81, 80))
+	older.set(modelServerMetrics(0.25, 1, 40))
+	newer.set(modelServerMetrics(0.75, 0.5, 50))
+	began3, ended3 := phase()
+
+	got, err := s.Read(t.Context(), start, ended3, ended3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []struct {
+		began, ended time.Time
+		want         map[timeline.Signal]float64
+	}{
+		{began1, ended1, map[timeline.Signal]float64{
+			// Two exist, not three; the one that is not scraped counts with the usual half a core.
+			timeline.Existing: 2, timeline.Ready: 2, timeline.Starting: 0, timeline.Terminating: 0, timeline.Desired: 2,
+			timeline.CPULimit: 0.5 + 0.5, timeline.Memory: 100,
+		}},
+		{began2, ended2, map[timeline.Signal]float64{
+			timeline.Existing: 4, timeline.Ready: 2, timeline.Starting: 2, timeline.Terminating: 0, timeline.Desired: 4,
+			timeline.CPULimit: 2*0.5 + 2*0.5, timeline.Memory: 150,
+		}},
+		{began3, ended3, map[timeline.Signal]float64{
+			timeline.Existing: 4, timeline.Ready: 3, timeline.Starting: 0, timeline.Terminating: 1, timeline.Desired: 3,
+			timeline.CPULimit: 1 + 0.5 + 2*0.5, timeline.Memory: 90,
+		}},
+	} {
+		checked := 0
+		for i := range got.Seconds {
+			at := got.Start.Add(time.Duration(i) * time.Second)
+			if at.Before(p.began) || at.After(p.ended) {
+				continue
+			}
+			checked++
+			for signal, want := range p.want {
+				if value := got.Signal(signal).At(i); value != want {
+					t.Errorf("%v after the start: %s %v, want %v", at.Sub(start), signal, value, want)
+				}
+			}
+		}
+		if checked < 2 {
+			t.Errorf("%d seconds of a phase were checked, want 2 and more", checked)
+		}
+	}
+
+	if len(got.Decisions) != 2 {
+		t.Fatalf("decisions %+v, want two", got.Decisions)
+	}
+	for i, want := range []struct {
+		timeline.Decision
+		after, before time.Time
+	}{
+		{timeline.Decision{From: 2, To: 4, Reason: "forecast"}, ended1, began2},
+		{timeline.Decision{From: 4, To: 3, Reason: "scale_in"}, ended2, began3},
+	} {
+		d := got.Decisions[i]
+		at := got.Start.Add(time.Duration(d.AtS * float64(time.Second)))
+		if at.Before(want.after) || at.After(want.before.Add(time.Second)) {
+			t.Errorf("decision %d came %v after the start, want %v to %v", i, at.Sub(start), want.after.Sub(start), want.before.Sub(start))
+		}
+		if d.AtS = 0; d != want.Decision {
+			t.Errorf("decision %d is %+v, want %+v", i, d, want.Decision)
+		}
+	}
+
+	m := got.ModelServers
+	// The older used 3 s, and a quarter since it started anew; the newer all that it ever used.
+	if m.CPUSeconds == nil || *m.CPUSeconds != 3+0.25+0.75 {
+		t.Errorf("CPU seconds %v, want 4", *m.CPUSeconds)
+	}
+	if m.CPULimitCores == nil || *m.CPULimitCores != 0.5 || m.Model != "vehicles" || m.MaxBatch == nil || *m.MaxBatch != 4 {
+		t.Errorf("model servers %+v, want half a core, the model vehicles and a batch of 4", m)
+	}
+}
+
 func TestCheckSaysWhatIsWrong(t *testing.T) {
 	t.Run("nobody listens", func(t *testing.T) {
 		address := "http://" + promtest.FreeAddress(t)
@@ -291,8 +425,17 @@ func TestQueriesAreTheContracts(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	now := time.Now()
-	if _, err := source(t, server.URL).Read(t.Context(), now.Add(-time.Minute), now, now); err != nil {
+	nothing, err := source(t, server.URL).Read(t.Context(), now.Add(-time.Minute), now, now)
+	if err != nil {
 		t.Fatal(err)
+	}
+	for signal, values := range nothing.Signals {
+		if !math.IsNaN(values.At(30)) || len(values) != nothing.Seconds {
+			t.Errorf("%s is %v although Prometheus has no data", signal, values)
+		}
+	}
+	if nothing.Decisions != nil || nothing.Latency != nil || nothing.ModelServers != (timeline.ModelServers{}) {
+		t.Errorf("Prometheus has no data, and there are %+v, %+v and %+v", nothing.Decisions, nothing.Latency, nothing.ModelServers)
 	}
 	names := regexp.MustCompile(`(dispatcher|headroom|process|inference|modelserver)_[a-z_0-9]+`)
 	job := regexp.MustCompile(`job="([^"]*)"`)
@@ -311,7 +454,7 @@ func TestQueriesAreTheContracts(t *testing.T) {
 			t.Errorf("%s: job %s is not in contract/metrics.json", query, m[1])
 		}
 	}
-	if len(asked) != 10 {
-		t.Errorf("%d different queries, want 10", len(asked))
+	if len(asked) != 18 {
+		t.Errorf("%d different queries, want 18", len(asked))
 	}
 }

@@ -97,16 +97,6 @@ type Timeline struct {
 	ModelServers ModelServers `json:"model_servers"`
 }
 
-// Decision is one change of the wanted number of replicas.
-type Decision struct {
-	// AtS is when it was seen, in seconds from the timeline's start.
-	AtS  float64 `json:"at_s"`
-	From int     `json:"from"`
-	To   int     `json:"to"`
-	// Reason is our scaler's reason code, "hpa", or empty when unknown.
-	Reason string `json:"reason"`
-}
-
 // ModelServers is what is known about the model servers of a run; nil and
 // empty are unknown.
 type ModelServers struct {
@@ -117,6 +107,71 @@ type ModelServers struct {
 	CPULimitCores *float64 `json:"cpu_limit_cores"`
 	// CPUSeconds is the CPU time that they used during the run.
 	CPUSeconds *float64 `json:"cpu_seconds"`
+}
+
+// setStates keeps the replicas by state. As many exist as the dispatcher that
+// sees most of them says; a state's share of them ends there.
+func (t *Timeline) setStates(ready, starting, terminating Values) {
+	existing := t.Signals[Existing]
+	states := []struct {
+		signal Signal
+		values Values
+	}{{Ready, ready}, {Starting, starting}, {Terminating, terminating}}
+	for i := range states {
+		if states[i].values == nil {
+			states[i].values = unknown(t.Seconds)
+		}
+		t.Signals[states[i].signal] = states[i].values
+	}
+	for i, left := range existing {
+		for _, state := range states {
+			if !math.IsNaN(state.values[i]) {
+				state.values[i] = min(state.values[i], left)
+				left -= state.values[i]
+			}
+		}
+	}
+}
+
+// setCPULimit adds up the CPU limits: sum is of the replicas that are scraped,
+// of which there are count. One that exists beside them has the usual limit.
+func (t *Timeline) setCPULimit(sum, count Values) {
+	limit := make(Values, t.Seconds)
+	for i := range limit {
+		unseen := t.Signals[Existing][i] - orZero(count[i])
+		switch {
+		case math.IsNaN(unseen):
+			limit[i] = sum[i]
+		case unseen <= 0:
+			limit[i] = orZero(sum[i])
+		case t.ModelServers.CPULimitCores == nil:
+			limit[i] = math.NaN()
+		default:
+			limit[i] = orZero(sum[i]) + unseen**t.ModelServers.CPULimitCores
+		}
+	}
+	t.Signals[CPULimit] = limit
+}
+
+func orZero(x float64) float64 {
+	if math.IsNaN(x) {
+		return 0
+	}
+	return x
+}
+
+// lowestOf returns the lowest known value; nil when there is none.
+func lowestOf(values Values) *float64 {
+	lowest := math.NaN()
+	for _, x := range values {
+		if !(x >= lowest) && !math.IsNaN(x) {
+			lowest = x
+		}
+	}
+	if math.IsNaN(lowest) {
+		return nil
+	}
+	return &lowest
 }
 
 // Signal returns a signal's values; nil when there are none.
