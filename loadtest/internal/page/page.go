@@ -140,6 +140,8 @@ type Cell struct {
 	Number bool
 	// Colour is the colour of a small square before the text; 0 is none.
 	Colour int
+	// Link is the address of another file, relative to the page; empty is none.
+	Link string
 }
 
 // Words is a cell of text.

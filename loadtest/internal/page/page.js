@@ -125,8 +125,8 @@
     for (const [group, l] of keys) caption.append(toggle(group, l, (l.area ? 'area ' : l.dashed ? 'dashed ' : '') + 'c' + l.colour));
     if (c.alarm) caption.append(toggle(c.alarm.group, c.alarm, 'alarm'));
     for (const l of c.levels) caption.append(element('span', {class: 'key'}, element('i', {class: 'level'}), l.name));
-    if (data.marks.some(m => m.up)) caption.append(element('span', {class: 'key'}, element('i', {class: 'mark'}, '▲'), 'scaled out'));
-    if (data.marks.some(m => !m.up)) caption.append(element('span', {class: 'key'}, element('i', {class: 'mark'}, '▼'), 'scaled in'));
+    if (c.wide && data.marks.some(m => m.up)) caption.append(element('span', {class: 'key'}, element('i', {class: 'mark'}, '▲'), 'scaled out'));
+    if (c.wide && data.marks.some(m => !m.up)) caption.append(element('span', {class: 'key'}, element('i', {class: 'mark'}, '▼'), 'scaled in'));
     c.told = [...keys.values(), ...(c.alarm ? [c.alarm] : [])];
     c.body = element('div', {class: 'plot'});
     if (!keys.size) caption.append(element('span', {class: 'unit'}, 'not measured'));
@@ -134,7 +134,7 @@
     const axis = {stroke: () => colour('soft'), grid: {stroke: () => colour('grid'), width: 1}, ticks: {show: false}, font: '12px system-ui, sans-serif'};
     const reach = Math.max(c.atLeast, ...c.levels.map(l => l.value));
     c.plot = new uPlot({
-      width: c.body.clientWidth, height: height(c), padding: [12, 12, 0, 0], legend: {show: false},
+      width: c.body.clientWidth, height: height(c), padding: [12, 20, 0, 0], legend: {show: false},
       cursor: {
         y: false, drag: {x: true, y: false, dist: 4}, points: {size: 7, width: 0},
         sync: {key: 'time', setSeries: false, scales: ['x', null], filters: {pub: type => type === 'mousemove' || type === 'mouseleave'}},

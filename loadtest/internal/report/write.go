@@ -71,7 +71,8 @@ func Work(dir string, plan Plan) (Result, error) {
 	}); err != nil {
 		return Result{}, err
 	}
-	return Result{Summary: Summarize(plan, all, measured), Seconds: bySecond.seconds(measured), Codes: all.Codes}, nil
+	perSecond := bySecond.seconds(measured)
+	return Result{Summary: Summarize(plan, all, perSecond), Seconds: perSecond, Codes: all.Codes}, nil
 }
 
 // Make works out the results of a run from the raw files in dir and writes
@@ -83,14 +84,13 @@ func Make(dir string, plan Plan) (Summary, error) {
 	}
 	summary, perSecond := result.Summary, result.Seconds
 
-	var pictures []picture
 	for _, p := range []struct {
-		file, title, caption string
-		write                func(io.Writer, Seconds, Summary) error
+		file  string
+		write func(io.Writer, Seconds, Summary) error
 	}{
-		{latencyPlot, "p99 latency over time", "The 99th percentile of the last ten seconds, against the promise. Below: how many requests a second the trace offered and how many reached the dispatcher.", writeLatencyPlot},
-		{queuePlot, "queue size over time", "Requests that no worker had taken yet. A queue that grows is demand above what the ready replicas serve.", writeQueuePlot},
-		{replicaPlot, "replicas over time", "Replicas that can serve, those still starting, and what the scaler asked for, above the demand that it followed.", writeReplicaPlot},
+		{latencyPlot, writeLatencyPlot},
+		{queuePlot, writeQueuePlot},
+		{replicaPlot, writeReplicaPlot},
 	} {
 		var png bytes.Buffer
 		if err := p.write(&png, perSecond, summary); err != nil {
@@ -99,7 +99,6 @@ func Make(dir string, plan Plan) (Summary, error) {
 		if err := writeFile(dir, p.file, func(w io.Writer) error { _, err := w.Write(png.Bytes()); return err }); err != nil {
 			return Summary{}, err
 		}
-		pictures = append(pictures, embedPNG(p.title, p.caption, png.Bytes()))
 	}
 	for _, f := range []struct {
 		name  string
@@ -107,7 +106,7 @@ func Make(dir string, plan Plan) (Summary, error) {
 	}{
 		{summaryCSVFile, func(w io.Writer) error { return writeSummaryCSV(w, summary) }},
 		{logCSVFile, func(w io.Writer) error { return writeLogCSV(w, perSecond) }},
-		{PageFile, func(w io.Writer) error { return writePage(w, summary, result.Codes, pictures) }},
+		{PageFile, func(w io.Writer) error { return writePage(w, result) }},
 		{SummaryFile, func(w io.Writer) error {
 			encoder := json.NewEncoder(w)
 			encoder.SetIndent("", "  ")
@@ -167,8 +166,16 @@ func planOf(dir string) (Plan, error) {
 		return Plan{}, fmt.Errorf("%s: slo.latency_s %v, run.started_at %v and validity.lag_p99_bound_s %v; needed are a latency and a bound above 0 and a time",
 			path, old.SLO.LatencyS, old.Run.StartedAt, old.Validity.LagP99BoundS)
 	}
+	var limits []Limit
+	for _, t := range old.Thresholds {
+		limit, err := ParseLimit(t.Text)
+		if err != nil {
+			return Plan{}, fmt.Errorf("%s: threshold %w", path, err)
+		}
+		limits = append(limits, limit)
+	}
 	return Plan{
-		Run: old.Run, SLO: duration(old.SLO.LatencyS), Scheduled: old.Requests.Scheduled,
+		Run: old.Run, Limits: limits, SLO: duration(old.SLO.LatencyS), Scheduled: old.Requests.Scheduled,
 		Cores: old.Environment.Cores, LagBound: duration(old.Validity.LagP99BoundS),
 	}, nil
 }
