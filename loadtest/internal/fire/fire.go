@@ -5,11 +5,9 @@
 package fire
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -32,6 +30,7 @@ const (
 	maxAnswerBytes = 1 << 20
 	maxCodeLen     = 40
 	checkTimeout   = 5 * time.Second
+	userAgent      = "headroom-loadtest"
 )
 
 // The reasons that the load tester itself gives for a request without an answer.
@@ -42,6 +41,17 @@ const (
 	CodeConnectionBroken  = "connection_broken"
 	CodeConnectionFailed  = "connection_failed"
 	CodeBadReply          = "bad_reply"
+)
+
+// Mode says what a request is.
+type Mode string
+
+const (
+	// Sync waits for the prediction as the answer.
+	Sync Mode = "sync"
+	// Async has the request accepted (202) and asks for its result by long poll
+	// until it is there; the latency is until then.
+	Async Mode = "async"
 )
 
 // Config says what is sent and where.
@@ -55,57 +65,21 @@ type Config struct {
 	// MaxInFlight is the most requests that are under way at once; one whose
 	// time comes while so many are is counted as unsent. At least 1.
 	MaxInFlight int
-	// RunID is the first part of every request's X-Request-Id.
+	// RunID is the first part of every request's X-Request-Id, up to 100
+	// printable ASCII characters. Async results are kept under it, so that a run
+	// with an earlier one's would be given that one's results.
 	RunID string
+	// Mode is Sync unless given.
+	Mode Mode
+	// Protocol is HTTP1 unless given.
+	Protocol Protocol
 	// Sent counts the requests as they go out; nil where nobody looks.
 	Sent *atomic.Uint64
 	// Transport sends the requests; nil means one made for the purpose.
 	Transport http.RoundTripper
-}
-
-// ParseTarget reads a dispatcher's base URL.
-func ParseTarget(text string) (*url.URL, error) {
-	target, err := url.Parse(text)
-	if err != nil || (target.Scheme != "http" && target.Scheme != "https") || target.Host == "" || target.RawQuery != "" || target.Fragment != "" {
-		return nil, fmt.Errorf("target %q: allowed are base URLs such as http://127.0.0.1:5001", text)
-	}
-	return target, nil
-}
-
-// Check makes sure that something that answers HTTP listens at target.
-func Check(ctx context.Context, target *url.URL) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	address := target.JoinPath(healthPath).String()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-	if err != nil {
-		return fmt.Errorf("target %s: %w", target, err)
-	}
-	transport := newTransport(1)
-	defer transport.CloseIdleConnections()
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return fmt.Errorf("target %s does not answer: %w", target, err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	// A server without the path is one that can be asked; only one that says it is unwell is not.
-	if response.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("target %s is not healthy: GET %s answers %s", target, healthPath, response.Status)
-	}
-	return nil
-}
-
-// newTransport keeps a connection for every request that may be in flight, so
-// that a burst after a lull does not pay for new ones, and uses no proxy: its
-// latency would be counted as the service's.
-func newTransport(maxInFlight int) *http.Transport {
-	return &http.Transport{
-		DialContext:         (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext,
-		MaxIdleConns:        maxInFlight,
-		MaxIdleConnsPerHost: maxInFlight,
-		IdleConnTimeout:     90 * time.Second,
-		DisableCompression:  true,
-	}
+	// Sleep waits out the last milliseconds before a request is due; nil means
+	// Pause. It is time.Sleep where the clock is virtual.
+	Sleep func(time.Duration)
 }
 
 // Run sends one request for every time in schedule, counted from start, and
@@ -116,25 +90,30 @@ func newTransport(maxInFlight int) *http.Transport {
 func Run(ctx context.Context, c Config, start time.Time, schedule []time.Duration, keep func(record.Record)) (interrupted bool) {
 	transport := c.Transport
 	if transport == nil {
-		own := newTransport(c.MaxInFlight)
+		own := newTransport(c.Protocol, c.MaxInFlight)
 		defer own.CloseIdleConnections()
 		transport = own
 	}
-	sender := &sender{config: c, transport: transport, url: c.Target.JoinPath(queryPath).String(), start: start}
+	if c.Sleep == nil {
+		c.Sleep = Pause
+	}
+	sender := newSender(c, transport, start)
 
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	// Senders are kept: a new goroutine would have to grow its stack, and what a
+	// transport does takes a deep one.
+	due := make(chan dueRequest)
+	var senders sync.WaitGroup
+	defer senders.Wait()
+	defer close(due)
 	var inFlight atomic.Int64
+	send := func(d dueRequest) {
+		keep(sender.send(d.index, d.intended))
+		inFlight.Add(-1)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for i, intended := range schedule {
-		timer.Reset(time.Until(start.Add(intended)))
-		select {
-		case <-ctx.Done():
-			return true
-		case <-timer.C:
-		}
-		if ctx.Err() != nil {
+		if !c.await(ctx, timer, start.Add(intended)) {
 			return true
 		}
 		if inFlight.Load() >= int64(c.MaxInFlight) {
@@ -145,60 +124,51 @@ func Run(ctx context.Context, c Config, start time.Time, schedule []time.Duratio
 		if c.Sent != nil {
 			c.Sent.Add(1)
 		}
-		wg.Go(func() {
-			defer inFlight.Add(-1)
-			keep(sender.send(context.WithoutCancel(ctx), i, intended))
-		})
+		next := dueRequest{i, intended}
+		select {
+		case due <- next:
+		default:
+			senders.Go(func() {
+				send(next)
+				for next := range due {
+					send(next)
+				}
+			})
+		}
 	}
 	return false
 }
 
-type sender struct {
-	config    Config
-	transport http.RoundTripper
-	url       string
-	start     time.Time
+// dueRequest is a request whose time has come.
+type dueRequest struct {
+	index    int
+	intended time.Duration
 }
 
-// send posts the i-th request and says what became of it.
-func (s *sender) send(ctx context.Context, i int, intended time.Duration) record.Record {
-	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
-	defer cancel()
-	r := record.Record{Intended: intended, Lag: max(time.Since(s.start)-intended, 0)}
-	body, status, err := s.post(ctx, i)
-	r.Latency = time.Since(s.start) - intended
-	r.Status, r.Bytes = status, int64(len(body))
-	if err != nil {
-		r.Outcome, r.Code = record.Failed, transportCode(err)
-		return r
-	}
-	r.Outcome, r.Code = Classify(status, body)
-	return r
-}
+// exactly is the part of a wait that is left to Config.Sleep, which can't be interrupted.
+const exactly = 3 * time.Millisecond
 
-// post returns the answer's body and status; the status is set with an error
-// where the answer began and broke off.
-func (s *sender) post(ctx context.Context, i int) ([]byte, int, error) {
-	image := s.config.Images[i%len(s.config.Images)]
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(image.Bytes))
-	if err != nil {
-		return nil, 0, err
+// await returns at the instant; false when ctx ended before.
+func (c *Config) await(ctx context.Context, timer *time.Timer, instant time.Time) bool {
+	if wait := time.Until(instant) - exactly; wait > 0 {
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+		}
 	}
-	request.Header.Set("Content-Type", image.ContentType)
-	request.Header.Set("X-Request-Id", s.config.RunID+"-"+strconv.Itoa(i))
-	request.Header.Set("User-Agent", "headroom-loadtest")
-	response, err := s.transport.RoundTrip(request)
-	if err != nil {
-		return nil, 0, err
+	if wait := time.Until(instant); wait > 0 {
+		c.Sleep(wait)
 	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-	return body, response.StatusCode, err
+	return ctx.Err() == nil
 }
 
 func transportCode(err error) string {
 	var timeout net.Error
 	switch {
+	case errors.Is(err, errNoLocation):
+		return CodeBadReply
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return CodeTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):

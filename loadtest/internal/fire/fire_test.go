@@ -54,6 +54,14 @@ func config(t *testing.T, address string) fire.Config {
 	}
 }
 
+// virtual is for a clock that only moves while all sleep.
+func virtual(t *testing.T) fire.Config {
+	t.Helper()
+	c := config(t, "http://dispatcher")
+	c.Sleep = time.Sleep
+	return c
+}
+
 // replay runs the schedule and returns the records by intended time.
 func replay(ctx context.Context, c fire.Config, schedule []time.Duration) (records []record.Record, interrupted bool) {
 	var mu sync.Mutex
@@ -94,7 +102,7 @@ func answer(status int, body string) *http.Response {
 func TestAStallCountsAgainstEveryRequestThatItDelays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		c := config(t, "http://dispatcher")
+		c := virtual(t)
 		c.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
 			// The server answers in 10 ms, but not at all between 500 ms and 2500 ms.
 			at := time.Since(start)
@@ -135,7 +143,7 @@ func TestAStallCountsAgainstEveryRequestThatItDelays(t *testing.T) {
 
 func TestARequestWithNoRoomIsCountedAndNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := config(t, "http://dispatcher")
+		c := virtual(t)
 		c.MaxInFlight = 3
 		c.Transport = roundTrip(func(*http.Request) (*http.Response, error) {
 			time.Sleep(time.Second + ms)
@@ -161,7 +169,7 @@ func TestARequestWithNoRoomIsCountedAndNotSent(t *testing.T) {
 
 func TestAnInterruptionWaitsForWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := config(t, "http://dispatcher")
+		c := virtual(t)
 		c.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 			select {
 			case <-time.After(700 * ms):
@@ -331,7 +339,7 @@ func TestRefusedConnection(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := fire.Check(t.Context(), target); err == nil || !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), "refused") {
+	if err := fire.Check(t.Context(), target, fire.HTTP1); err == nil || !strings.Contains(err.Error(), address) || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("check: got %v, want an error with the address and the cause", err)
 	}
 }
@@ -343,7 +351,7 @@ func TestCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := fire.Check(t.Context(), target); (err == nil) != good {
+		if err := fire.Check(t.Context(), target, fire.HTTP1); (err == nil) != good {
 			t.Errorf("status %d: got %v", status, err)
 		}
 	}
