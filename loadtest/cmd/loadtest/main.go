@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	exitFailure = 1 // something went wrong while running
-	exitUsage   = 2 // what was asked for can't be run
+	exitFailure = 1  // something went wrong while running
+	exitUsage   = 2  // what was asked for can't be run
+	exitInvalid = 98 // the load was not what the schedule said
+	exitMissed  = 99 // a threshold was missed; 99 as with k6
 )
 
 type commandLine struct {
@@ -46,10 +48,14 @@ type runCommand struct {
 	Arrivals    string        `default:"even" enum:"even,poisson,gamma" help:"Spread of the requests inside a second: even, poisson or gamma. A trace of arrivals keeps its own instants. Default: ${default}."`
 	CV          float64       `name:"cv" default:"2" help:"Coefficient of variation of the gaps of gamma arrivals, 0.01 to 10: poisson has 1, more is burstier. Default: ${default}."`
 	Seed        int64         `default:"1" help:"Seed of what is drawn at random in the schedule, a whole number: the same seed, the same schedule. Default: ${default}."`
-	Timeout     time.Duration `default:"10s" help:"When a request without an answer is given up, as a duration from 1ms to 1h. Default: ${default}."`
+	Mode        string        `default:"sync" enum:"sync,async" help:"sync: each request waits for its prediction. async: it is accepted at once and its result asked for by long poll; its latency is from the intended send time until the result is here. Default: ${default}."`
+	Protocol    string        `default:"http/1.1" enum:"http/1.1,h2" help:"http/1.1, or h2: HTTP/2, agreed on by TLS with an https target, by prior knowledge (h2c) with an http one. Default: ${default}."`
+	Timeout     time.Duration `default:"10s" help:"When a request without an answer, or without its result, is given up, as a duration from 1ms to 1h. Default: ${default}."`
 	MaxInFlight int           `default:"2000" help:"Most requests under way at once, 1 to 100000; more are counted as unsent. Default: ${default}."`
 	Scaler      string        `placeholder:"NAME" help:"What is scaling, for the report: up to 60 characters, such as custom, hpa or none."`
-	LagBound    time.Duration `default:"10ms" help:"How late requests may be sent, at the 99th percentile, as a duration from 100µs to 1h. A run above it is marked invalid. Default: ${default}."`
+	Max         []string      `placeholder:"NAME=LIMIT" help:"Threshold: the most that a figure may be, such as p99=500ms or violations=1%; may be given several times, or as a list with commas. Times: p50, p90, p99, p999 (server side, as with server_ before them; client_ before them for the client's), lag_p99, reaction. Requests, as a number or a percentage: violations, failed, refused, unsent. Numbers: replica_seconds, cpu_limit_seconds, cpu_seconds, mean_replicas, peak_replicas, flaps. One that is missed or was not measured makes the exit status 99, with all results written."`
+	LagBound    time.Duration `default:"10ms" help:"How late requests may be sent, at the 99th percentile, as a duration from 100µs to 1h. A run above it, or with requests that were not sent, is marked invalid, and the exit status is 98. Default: ${default}."`
+	HPALog      string        `name:"hpa-log" placeholder:"FILE" help:"Log of a HorizontalPodAutoscaler's status, read at the run's end, a line a look: unix_seconds current desired cpu_percent, with - for what is unknown. Needs --prometheus. Default: none."`
 	Repetition  int           `default:"1" placeholder:"N" help:"Number of this run among those of one comparison, for the report, 1 to 10000. Default: ${default}."`
 	Settle      time.Duration `default:"0s" help:"How long to go on looking at replicas and queue after the last answer, as a duration from 0s to 24h. Default: ${default}."`
 }
@@ -67,6 +73,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// verdictError is a run that went through, with results that do not pass.
+type verdictError struct {
+	status int
+	words  string
+}
+
+func (e verdictError) Error() string { return e.words }
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -80,9 +94,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	err := execute(ctx, args, stdout, stderr)
 	var usage usageError
+	var verdict verdictError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &verdict):
+		_, _ = fmt.Fprintln(stderr, "loadtest:", oneLine(err))
+		return verdict.status
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintln(stderr, "loadtest:", oneLine(err))
 		return exitUsage
@@ -101,7 +119,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	helped := false
 	parser, err := kong.New(&cli,
 		kong.Name("loadtest"),
-		kong.Description("Replays recorded demand against the dispatcher: an open loop, with latency counted from the intended send time. Every flag may also be given as the environment variable named beside it."),
+		kong.Description("Replays recorded demand against the dispatcher: an open loop, with latency counted from the intended send time. Every flag may also be given as the environment variable named beside it. Exit status: 0; 1 when something went wrong; 2 when what was asked for can't be run; 98 when the run is invalid (--lag-bound); 99 when a threshold was missed (--max)."),
 		kong.DefaultEnvars(""),
 		kong.Vars{"formulas": "a formula: " + trace.FormulaHelp},
 		kong.Writers(stdout, stderr),
@@ -137,7 +155,7 @@ func remake(dirs []string, stdout io.Writer) error {
 		}
 		summaries = append(summaries, summary)
 	}
-	return report.Table(stdout, summaries...)
+	return report.Table(stdout, colourful(stdout), summaries...)
 }
 
 func printTrace(name string, stdout io.Writer) error {

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 	// Flags that the caller's environment sets are not what is tested here.
 	for _, name := range []string{
 		"TARGET", "PROMETHEUS", "SCALER", "TRACE", "SCALE", "SPEED", "START", "LENGTH", "ARRIVALS",
-		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE", "LAG_BOUND", "REPETITION",
-		"TRACE_FORMAT", "TRACE_COLUMN", "CV",
+		"SEED", "IMAGES", "OUT", "SLO", "TIMEOUT", "MAX_IN_FLIGHT", "SETTLE", "LAG_BOUND", "REPETITION", "MAX", "HPA_LOG",
+		"TRACE_FORMAT", "TRACE_COLUMN", "CV", "MODE", "PROTOCOL",
 	} {
 		_ = os.Unsetenv(name)
 	}

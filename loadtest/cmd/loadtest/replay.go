@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +48,7 @@ type plan struct {
 	images   []fire.Image
 	target   *url.URL
 	source   *timeline.Source // nil without Prometheus
+	limits   []report.Limit
 	out      string
 }
 
@@ -84,7 +87,18 @@ func prepare(c *runCommand) (*plan, error) {
 		return nil, fmt.Errorf("--scaler %q: allowed are up to %d characters", c.Scaler, longestLabel)
 	}
 
+	if c.HPALog != "" && c.Prometheus == "" {
+		return nil, fmt.Errorf("--hpa-log %s: it goes with --prometheus, which is not given", c.HPALog)
+	}
+
 	p := &plan{command: c}
+	for _, text := range c.Max {
+		limit, err := report.ParseLimit(text)
+		if err != nil {
+			return nil, fmt.Errorf("--max %w", err)
+		}
+		p.limits = append(p.limits, limit)
+	}
 	var err error
 	if p.target, err = fire.ParseTarget(c.Target); err != nil {
 		return nil, err
@@ -113,7 +127,7 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 	if err != nil {
 		return usageError{err}
 	}
-	if err := fire.Check(ctx, p.target); err != nil {
+	if err := fire.Check(ctx, p.target, fire.Protocol(c.Protocol)); err != nil {
 		return err
 	}
 	if p.source != nil {
@@ -146,10 +160,10 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 		Run: report.Run{
 			ID: filepath.Base(p.out), StartedAt: start.UTC(), Trace: p.schedule.trace.Name,
 			Scale: c.Scale, Speed: c.Speed, Arrivals: string(p.schedule.arrivals), ArrivalsCV: p.schedule.cv, Seed: c.Seed,
-			Target: p.target.Redacted(), Scaler: c.Scaler, Protocol: "http/1.1", Mode: "sync", Repetition: c.Repetition,
+			Target: p.target.Redacted(), Scaler: c.Scaler, Protocol: c.Protocol, Mode: c.Mode, Repetition: c.Repetition,
 			Interrupted: interrupted,
 		},
-		SLO: c.SLO, Scheduled: len(p.schedule.times), Cores: &cores, LagBound: c.LagBound,
+		SLO: c.SLO, Scheduled: len(p.schedule.times), Cores: &cores, LagBound: c.LagBound, Limits: p.limits,
 	})
 	if err != nil {
 		return errors.Join(blind, err)
@@ -157,15 +171,32 @@ func replay(ctx context.Context, c *runCommand, stdout, stderr io.Writer) error 
 	if err := report.LinkLatest(p.out); err != nil {
 		_, _ = fmt.Fprintln(stderr, "loadtest:", oneLine(err))
 	}
-	if err := report.Table(stdout, summary); err != nil {
+	if err := report.Table(stdout, colourful(stdout), summary); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(stdout, "\nreport: %s\n", filepath.Join(p.out, report.PageFile))
 	switch {
 	case blind != nil:
-		return fmt.Errorf("the results have no timeline: %w", blind)
+		return fmt.Errorf("the results are written, but %w", blind)
 	case summary.Requests.Answered == 0 && !interrupted:
 		return fmt.Errorf("not one of %d requests was answered with a prediction", summary.Requests.Scheduled)
+	}
+	return verdict(summary)
+}
+
+// verdict is nil for a run that counts and misses no threshold.
+func verdict(s report.Summary) error {
+	if !s.Validity.Valid {
+		return verdictError{exitInvalid, "the run is invalid: " + strings.Join(s.Validity.Reasons, "; ")}
+	}
+	var missed []string
+	for _, t := range s.Thresholds {
+		if !t.OK {
+			missed = append(missed, t.String())
+		}
+	}
+	if len(missed) > 0 {
+		return verdictError{exitMissed, fmt.Sprintf("%d of %d thresholds missed: %s", len(missed), len(s.Thresholds), strings.Join(missed, "; "))}
 	}
 	return nil
 }
@@ -195,8 +226,21 @@ func (p *plan) fire(ctx context.Context, start time.Time, writer *record.Writer,
 	})
 	return fire.Run(ctx, fire.Config{
 		Target: p.target, Images: p.images, Timeout: p.command.Timeout, MaxInFlight: p.command.MaxInFlight,
-		RunID: filepath.Base(p.out), Sent: &sent,
+		RunID: requestPrefix(p.out, start), Mode: fire.Mode(p.command.Mode), Protocol: fire.Protocol(p.command.Protocol), Sent: &sent,
 	}, start, p.schedule.times, writer.Add)
+}
+
+// requestPrefix begins the id of every request. The time keeps two runs into
+// folders of one name apart: a service may take equal ids for one request.
+func requestPrefix(out string, start time.Time) string {
+	const longest = 60
+	name := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
+			return r
+		}
+		return '_'
+	}, filepath.Base(out))
+	return name[:min(len(name), longest)] + "-" + strconv.FormatInt(start.UnixMilli(), 36)
 }
 
 // state returns what the progress line asks for: the run's state now.
@@ -262,10 +306,22 @@ func (p *plan) observe(ctx context.Context, start, runEnd time.Time, stderr io.W
 	}
 	measured, err := p.source.Read(uninterrupted, start, runEnd, end)
 	if err != nil {
-		return err
+		return fmt.Errorf("without a timeline: %w", err)
 	}
-	return report.WriteTimeline(p.out, measured)
+	var unread error
+	if p.command.HPALog != "" {
+		var log []timeline.HPAStatus
+		if log, unread = timeline.ReadHPALog(p.command.HPALog); unread == nil {
+			measured.AddHPA(log)
+		} else {
+			unread = fmt.Errorf("without the HPA's status: %w", unread)
+		}
+	}
+	return errors.Join(report.WriteTimeline(p.out, measured), unread)
 }
+
+// colourful tells whether what is written to w may be in colour.
+func colourful(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
 // isTerminal tells whether a person sees what is written to w as it comes.
 func isTerminal(w io.Writer) bool {

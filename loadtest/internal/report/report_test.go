@@ -83,11 +83,17 @@ func smallTimeline() *timeline.Timeline {
 			timeline.QueueSize: {0, 4, nan, 8, 100}, timeline.Ready: {1, nan, 3, 3, 2}, timeline.Starting: {1, 1, 0, 0, 0},
 			timeline.Desired: {3, 3, 3, 3, 2}, timeline.ArrivalRate: {nan, 2, 1.5, 0, 0}, timeline.ServerP99: {nan, 0.0987654321, 0.5, nan, nan},
 			timeline.InFlight: {1, 2, 2, 0, 0}, timeline.CPU: {0.5, nan, nan, 0.25, 0}, timeline.QueueAge: {0, 0.25, nan, 0, 0},
-			timeline.Terminating: {0, 0, 0, 0, 1},
+			timeline.Terminating: {0, 0, 0, 0, 1}, timeline.Existing: {2, nan, 3, 3, 3},
+			timeline.CPULimit: {1, 1.5, nan, 1.5, 1.5}, timeline.Memory: {1e8, nan, 2e8, 2e8, 2e8},
+			timeline.HPADesired: {nan, 3, 3, nan, nan}, timeline.HPACPU: {nan, 71.5, nan, nan, nan},
 		},
-		Latency: &timeline.Latency{P50: 0.09, P90: 0.3, P99: 0.45, P999: 0.495, Mean: 0.12},
+		Decisions:    []timeline.Decision{{AtS: 1, From: 1, To: 3, Reason: "demand"}, {AtS: 4.5, From: 3, To: 2, Reason: "scale_in"}},
+		ModelServers: timeline.ModelServers{Model: "vehicles", MaxBatch: pointer(4), CPULimitCores: pointer(0.5), CPUSeconds: pointer(1.25)},
+		Latency:      &timeline.Latency{P50: 0.09, P90: 0.3, P99: 0.45, P999: 0.495, Mean: 0.12},
 	}
 }
+
+func pointer[T any](x T) *T { return &x }
 
 func read(t *testing.T, path ...string) string {
 	t.Helper()
@@ -176,6 +182,18 @@ func TestFiguresWorkedOutByHand(t *testing.T) {
 	if want := (report.Replicas{ReplicaSeconds: 3.5, Mean: 1.4, Min: 1, Peak: 3, First: 1, Last: 3}); *got.Replicas != want {
 		t.Errorf("replicas %+v, want %+v", *got.Replicas, want)
 	}
+	// All that exist: 2, then a gap that is bridged with 2, then half a second of 3. Their limits: 1, 1.5, and half
+	// a second of the same 1.5.
+	if c := got.Cost; c == nil || c.ReplicaSeconds != 5.5 || *c.CPULimitSeconds != 3.25 || *c.CPUSeconds != 1.25 {
+		t.Errorf("cost %+v, want 5.5 replica-seconds, 3.25 of CPU limits and 1.25 of CPU", c)
+	}
+	// Demand fell before the second decision: 6 requests in 4 s after 2 in the first one.
+	if c := got.Scaling; c == nil || c.Outs != 1 || c.Ins != 1 || c.Flaps != 0 || len(c.Reactions) != 0 || c.ReactionS != nil {
+		t.Errorf("scaling %+v, want one decision out and one in", c)
+	}
+	if e := got.Environment; *e.Cores != 2 || *e.ReplicaCPULimitCores != 0.5 || e.Model != "vehicles" || *e.MaxBatch != 4 {
+		t.Errorf("environment %+v", e)
+	}
 	// Known are 0 and 4; what came after the run (8, 100) is no part of it.
 	if want := (report.Queue{Mean: 2, Peak: 4}); *got.Queue != want {
 		t.Errorf("queue %+v, want %+v", *got.Queue, want)
@@ -188,19 +206,19 @@ func TestFiguresWorkedOutByHand(t *testing.T) {
 	}
 
 	// The p99 of so few answers is the slowest of the ten seconds up to each: 200 ms, 600 ms, 600 ms.
-	wantLog := `Timestamp,P99_Latency,Queue_Size,Replica_Count,Arrival_Rate,Desired_Replicas,Starting_Replicas,Terminating_Replicas,In_Flight,CPU_Cores,Queue_Age,Offered_Rate,Client_P99_Latency
-2026-03-14T15:09:26Z,,0,1,,3,1,0,1,0.5,0,2,0.2
-2026-03-14T15:09:27Z,0.098765,4,,2,3,1,0,2,,0.25,2,0.6
-2026-03-14T15:09:28Z,0.5,,3,1.5,3,0,0,2,,,2,0.6
-2026-03-14T15:09:29Z,,8,3,0,3,0,0,0,0.25,0,,
-2026-03-14T15:09:30Z,,100,2,0,2,0,1,0,0,0,,
+	wantLog := `Timestamp,P99_Latency,Queue_Size,Replica_Count,Arrival_Rate,Desired_Replicas,Starting_Replicas,Terminating_Replicas,In_Flight,CPU_Cores,Queue_Age,Offered_Rate,Client_P99_Latency,Existing_Replicas,CPU_Limit_Cores,Memory_Bytes,HPA_Desired,HPA_CPU_Percent,SLO_Violations,Decision
+2026-03-14T15:09:26Z,,0,1,,3,1,0,1,0.5,0,2,0.2,2,1,100000000,,,0,
+2026-03-14T15:09:27Z,0.098765,4,,2,3,1,0,2,,0.25,2,0.6,,1.5,,3,71.5,2,1>3 demand
+2026-03-14T15:09:28Z,0.5,,3,1.5,3,0,0,2,,,2,0.6,3,,200000000,3,,1,
+2026-03-14T15:09:29Z,,8,3,0,3,0,0,0,0.25,0,,,3,1.5,200000000,,,,
+2026-03-14T15:09:30Z,,100,2,0,2,0,1,0,0,0,,,3,1.5,200000000,,,,3>2 scale_in
 `
 	if got := read(t, dir, "autoscaler_log.csv"); got != wantLog {
 		t.Errorf("autoscaler_log.csv:\n%s\nwant:\n%s", got, wantLog)
 	}
 	// The histogram holds 200 and 600 ms to three digits.
-	wantSummary := `Run,Scaler,Trace,Requests,Answered,Refused,Failed,SLO_Violations,SLO_Violation_Share,P50_Client,P90_Client,P99_Client,P50_Server,P90_Server,P99_Server,Replica_Seconds,Mean_Replicas,Peak_Replicas,Mean_Queue,Peak_Queue,Unsent
-one,custom,t.txt,10,4,1,0,3,0.5,0.200063,0.6,0.6,0.09,0.3,0.45,3.5,1.4,3,2,4,5
+	wantSummary := `Run,Scaler,Trace,Requests,Answered,Refused,Failed,SLO_Violations,SLO_Violation_Share,P50_Client,P90_Client,P99_Client,P50_Server,P90_Server,P99_Server,Replica_Seconds,Mean_Replicas,Peak_Replicas,Mean_Queue,Peak_Queue,Unsent,P999_Client,P999_Server,Ready_Replica_Seconds,CPU_Limit_Seconds,CPU_Seconds,Reaction,Scale_Outs,Scale_Ins,Flaps,Send_Lag_P99,Valid,Seed,Repetition
+one,custom,t.txt,10,4,1,0,3,0.5,0.200063,0.6,0.6,0.09,0.3,0.45,5.5,1.4,3,2,4,5,0.6,0.495,3.5,3.25,1.25,,1,1,0,0.002,false,1,1
 `
 	if got := read(t, dir, "autoscaler_summary.csv"); got != wantSummary {
 		t.Errorf("autoscaler_summary.csv:\n%s\nwant:\n%s", got, wantSummary)
@@ -214,13 +232,13 @@ func TestNothingMeasuredIsNull(t *testing.T) {
 		t.Fatal(err)
 	}
 	validate(t, dir)
-	if summary.Server != nil || summary.Replicas != nil || summary.Queue != nil {
+	if summary.Server != nil || summary.Replicas != nil || summary.Queue != nil || summary.Cost != nil || summary.Scaling != nil {
 		t.Errorf("without Prometheus there are figures from it: %+v", summary)
 	}
-	if row := strings.Split(read(t, dir, "autoscaler_summary.csv"), "\n")[1]; !strings.HasSuffix(row, ",0.6,,,,,,,,,5") {
+	if row := strings.Split(read(t, dir, "autoscaler_summary.csv"), "\n")[1]; !strings.HasSuffix(row, ",0.6,,,,,,,,,5,0.6,,,,,,,,,0.002,false,1,1") {
 		t.Errorf("row %q; want empty cells for what was not measured", row)
 	}
-	if row := strings.Split(read(t, dir, "autoscaler_log.csv"), "\n")[1]; row != "2026-03-14T15:09:26Z,,,,,,,,,,,2,0.2" {
+	if row := strings.Split(read(t, dir, "autoscaler_log.csv"), "\n")[1]; row != "2026-03-14T15:09:26Z,,,,,,,,,,,2,0.2,,,,,,0," {
 		t.Errorf("row %q; want empty cells for what was not measured", row)
 	}
 }
@@ -430,12 +448,16 @@ func TestTableComparesRuns(t *testing.T) {
 	}
 	second := first
 	second.Run.ID, second.Run.Scaler = "second", "hpa70"
-	second.Replicas = &report.Replicas{ReplicaSeconds: 1234.4, Mean: 2.5, Peak: 4}
+	second.Replicas = &report.Replicas{ReplicaSeconds: 1200, Mean: 2.5, Peak: 4}
+	second.Cost = &report.Cost{ReplicaSeconds: 1234.4}
+	second.Scaling = &report.Scaling{Outs: 3, Ins: 2, Flaps: 1, Reactions: []report.Reaction{{ReadyS: pointer(7.0)}, {}}, ReactionS: pointer(7.0)}
+	second.Validity = report.Validity{Valid: true}
+	second.Thresholds = []report.Threshold{{Text: "p50=1s", Figure: "p50", Limit: 1, Measured: pointer(0.5), OK: true}, {Text: "violations=1%", Figure: "violations", Limit: 0.01, Measured: pointer(0.5)}}
 	var text strings.Builder
-	if err := report.Table(&text, first, second); err != nil {
+	if err := report.Table(&text, false, first, second); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range [][]string{{"run", "first", "second"}, {"scaler", "custom", "hpa70"}, {"replica-seconds", "–", "1234"}, {"replicas", "peak", "–", "4"}, {"p99", "client", "600", "ms", "600", "ms"}} {
+	for _, want := range [][]string{{"run", "first", "second"}, {"scaler", "custom", "hpa70"}, {"replica-seconds", "–", "1234"}, {"replicas", "peak", "–", "4"}, {"p99", "client", "600", "ms", "600", "ms"}, {"scaled", "out", "/", "in", "–", "3", "/", "2"}, {"reaction", "to", "a", "step", "–", "7.0", "s", "(1", "of", "2)"}} {
 		found := false
 		for line := range strings.Lines(text.String()) {
 			found = found || slices.Equal(strings.Fields(line), want)
@@ -443,6 +465,17 @@ func TestTableComparesRuns(t *testing.T) {
 		if !found {
 			t.Errorf("no line %v in\n%s", want, text.String())
 		}
+	}
+	below := "INVALID run first: 1 of 6 requests were not sent when their time came\nMISSED in run second: violations=1%: is 50%\n"
+	if !strings.HasSuffix(text.String(), "\n"+below) {
+		t.Errorf("it does not end with\n%s\nbut is\n%s", below, text.String())
+	}
+	var coloured strings.Builder
+	if err := report.Table(&coloured, true, first, second); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(coloured.String(), "\n\x1b[31mINVALID run first") || strings.Count(coloured.String(), "\x1b[31m") != 2 || strings.Contains(text.String(), "\x1b") {
+		t.Errorf("what does not pass is not red, or red without being asked to:\n%q", coloured.String())
 	}
 }
 

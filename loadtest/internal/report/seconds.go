@@ -30,6 +30,9 @@ type Seconds struct {
 	SendLag timeline.Values
 	// ClientP99 is of the requests answered in the ten seconds up to each, in seconds.
 	ClientP99 timeline.Values
+	// due is how many requests were due in each second from the run's start, which
+	// is up to a second after Start.
+	due demand
 	// LoadEnds is when the last request was over, in seconds from Start.
 	LoadEnds float64
 	// Measured is what Prometheus knew, from the same instant on; nil when it was not asked.
@@ -42,6 +45,7 @@ type collector struct {
 	start      time.Time
 	slo        time.Duration
 	offered    []float64
+	due        demand
 	violations []float64
 	unanswered []float64
 	lag        []float64
@@ -65,6 +69,10 @@ func (c *collector) add(r record.Record) {
 		c.answers = append(c.answers, nil)
 	}
 	c.offered[due]++
+	for len(c.due) <= int(r.Intended/time.Second) {
+		c.due = append(c.due, 0)
+	}
+	c.due[r.Intended/time.Second]++
 	if r.Outcome != record.Answered || r.Latency > c.slo {
 		c.violations[due]++
 	}
@@ -82,7 +90,7 @@ func (c *collector) add(r record.Record) {
 
 func (c *collector) seconds(measured *timeline.Timeline) Seconds {
 	s := Seconds{
-		Start: c.start, Count: len(c.offered), Offered: c.offered, Violations: c.violations,
+		Start: c.start, Count: len(c.offered), Offered: c.offered, due: c.due, Violations: c.violations,
 		Unanswered: c.unanswered, SendLag: c.lag, Answered: make(timeline.Values, len(c.offered)),
 		ClientP99: make(timeline.Values, len(c.offered)), LoadEnds: c.last.Seconds(), Measured: measured,
 	}

@@ -210,12 +210,21 @@ type Plan struct {
 	Cores *int
 	// LagBound is the highest 99th percentile of the send lag of a valid run.
 	LagBound time.Duration
+	// Limits are what figures may be at most.
+	Limits []Limit
 }
 
-// Summarize works out a run's figures. t is nil where Prometheus was not asked.
-// Requests that were not due when the run was interrupted count as unsent but
-// not as violations.
-func Summarize(plan Plan, all *record.Tally, t *timeline.Timeline) Summary {
+// Summarize works out a run's figures. Requests that were not due when the run
+// was interrupted count as unsent but not as violations.
+func Summarize(plan Plan, all *record.Tally, sec Seconds) Summary {
+	s := summarize(plan, all, sec)
+	for _, limit := range plan.Limits {
+		s.Thresholds = append(s.Thresholds, limit.check(s))
+	}
+	return s
+}
+
+func summarize(plan Plan, all *record.Tally, sec Seconds) Summary {
 	run := plan.Run
 	run.DurationS = max(all.Last-all.First, 0).Seconds()
 	s := Summary{
@@ -240,6 +249,7 @@ func Summarize(plan Plan, all *record.Tally, t *timeline.Timeline) Summary {
 	for status, count := range all.Statuses {
 		s.ByStatus[strconv.Itoa(status)] = count
 	}
+	t := sec.Measured
 	if t == nil {
 		return s
 	}
@@ -251,6 +261,8 @@ func Summarize(plan Plan, all *record.Tally, t *timeline.Timeline) Summary {
 	// The first sample is of the whole second in which the run began.
 	s.Replicas = replicasOver(t.Signal(timeline.Ready), all.Last.Seconds())
 	s.Queue = queueOver(t.Signal(timeline.QueueSize), all.Last.Seconds())
+	s.Cost = costOver(t, all.Last.Seconds())
+	s.Scaling = scalingOver(t, sec.due, run.StartedAt.Sub(t.Start).Seconds())
 	return s
 }
 
@@ -259,7 +271,7 @@ func Summarize(plan Plan, all *record.Tally, t *timeline.Timeline) Summary {
 func judge(all *record.Tally, lagBound time.Duration) Validity {
 	v := Validity{Reasons: []string{}, LagP99BoundS: lagBound.Seconds()}
 	if lag := all.Lag.Quantile(Quantile); lag > v.LagP99BoundS {
-		v.Reasons = append(v.Reasons, fmt.Sprintf("send lag p99 is %s, above the bound of %s", milliseconds(&lag), milliseconds(&v.LagP99BoundS)))
+		v.Reasons = append(v.Reasons, fmt.Sprintf("send lag p99 is %s ms, above the bound of %s ms", cell(lag*1000), cell(v.LagP99BoundS*1000)))
 	}
 	if unsent := all.Outcomes[record.Unsent]; unsent > 0 {
 		v.Reasons = append(v.Reasons, fmt.Sprintf("%d of %d requests were not sent when their time came", unsent, all.Due()))
@@ -291,31 +303,59 @@ func unknownAsNaN(x *float64) float64 {
 	return *x
 }
 
-// replicasOver integrates ready replicas over the run's seconds. A gap is
-// bridged with the last count before it (the first count after it, at the
-// start): replicas go on costing while nobody looks. nil when nothing is known.
+// replicasOver works out what is known of the ready replicas over the run's
+// seconds; nil when nothing is.
 func replicasOver(ready timeline.Values, seconds float64) *Replicas {
-	ready = during(ready, seconds)
-	begin := slices.IndexFunc(ready, func(x float64) bool { return !math.IsNaN(x) })
-	if begin < 0 {
+	total, known := integral(ready, seconds)
+	if !known {
 		return nil
 	}
-	held := ready[begin]
-	r := &Replicas{Min: int(held), Peak: int(held), First: int(held)}
-	for i, count := range ready {
-		if !math.IsNaN(count) {
-			held = count
-			r.Min, r.Peak = min(r.Min, int(count)), max(r.Peak, int(count))
+	r := &Replicas{Min: math.MaxInt, ReplicaSeconds: total, Mean: total / seconds, First: -1}
+	for _, x := range during(ready, seconds) {
+		if math.IsNaN(x) {
+			continue
 		}
-		r.ReplicaSeconds += held * min(1, seconds-float64(i))
+		count := int(x)
+		if r.First < 0 {
+			r.First = count
+		}
+		r.Min, r.Peak, r.Last = min(r.Min, count), max(r.Peak, count), count
 	}
-	// Where the timeline ends before the run, the last count is held.
-	if missing := seconds - float64(len(ready)); missing > 0 {
-		r.ReplicaSeconds += held * missing
-	}
-	r.Last = int(held)
-	r.Mean = r.ReplicaSeconds / seconds
 	return r
+}
+
+// costOver adds up what the replicas took over the run's seconds; nil when it is
+// not known how many there were.
+func costOver(t *timeline.Timeline, seconds float64) *Cost {
+	total, measured := integral(t.Signal(timeline.Existing), seconds)
+	if !measured {
+		return nil
+	}
+	c := &Cost{ReplicaSeconds: total, CPUSeconds: t.ModelServers.CPUSeconds}
+	if limits, measured := integral(t.Signal(timeline.CPULimit), seconds); measured {
+		c.CPULimitSeconds = &limits
+	}
+	return c
+}
+
+// integral adds up one value a second over the run's seconds, of which the last
+// may be a part of one. A gap is bridged with the last value before it (the first
+// after it, at the start): what is there goes on costing while nobody looks, also
+// where the timeline ends before the run. Not known when no value is.
+func integral(values timeline.Values, seconds float64) (sum float64, known bool) {
+	values = during(values, seconds)
+	begin := slices.IndexFunc(values, func(x float64) bool { return !math.IsNaN(x) })
+	if begin < 0 {
+		return 0, false
+	}
+	held := values[begin]
+	for i, x := range values {
+		if !math.IsNaN(x) {
+			held = x
+		}
+		sum += held * min(1, seconds-float64(i))
+	}
+	return sum + held*max(0, seconds-float64(len(values))), true
 }
 
 func queueOver(size timeline.Values, seconds float64) *Queue {

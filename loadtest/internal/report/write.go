@@ -104,7 +104,7 @@ func Make(dir string, plan Plan) (Summary, error) {
 		name  string
 		write func(io.Writer) error
 	}{
-		{summaryCSVFile, func(w io.Writer) error { return writeSummaryCSV(w, summary) }},
+		{summaryCSVFile, func(w io.Writer) error { return WriteSummaryCSV(w, summary) }},
 		{logCSVFile, func(w io.Writer) error { return writeLogCSV(w, perSecond) }},
 		{PageFile, func(w io.Writer) error { return writePage(w, result) }},
 		{SummaryFile, func(w io.Writer) error {

@@ -93,7 +93,7 @@ func reason(instance string, counts map[string]Values, up bool, from, to int) st
 func (t *Timeline) present() Values {
 	present := make(Values, t.Seconds)
 	for i := range present {
-		present[i] = t.Signals[Ready][i] + t.Signals[Starting][i]
+		present[i] = t.Signals[Ready].At(i) + t.Signals[Starting].At(i)
 	}
 	return present
 }

@@ -174,6 +174,31 @@ func lowestOf(values Values) *float64 {
 	return &lowest
 }
 
+// UnmarshalJSON works out from the others the signals and decisions that a
+// timeline of an older version lacks.
+func (t *Timeline) UnmarshalJSON(text []byte) error {
+	type plain Timeline
+	if err := json.Unmarshal(text, (*plain)(t)); err != nil {
+		return err
+	}
+	if t.Signals[Ready] == nil || t.Validate() != nil {
+		return nil // it is for the caller to refuse it
+	}
+	if t.Signals[Existing] == nil {
+		existing := make(Values, t.Seconds)
+		for i := range existing {
+			existing[i] = t.Signals[Ready][i] + orZero(t.Signals[Starting].At(i)) + orZero(t.Signals[Terminating].At(i))
+		}
+		t.Signals[Existing] = existing
+	}
+	if t.Decisions == nil {
+		if t.Decisions = changes(t.Signals[Desired]); t.Decisions == nil {
+			t.Decisions = changes(t.present())
+		}
+	}
+	return nil
+}
+
 // Signal returns a signal's values; nil when there are none.
 func (t *Timeline) Signal(s Signal) Values {
 	if t == nil {
