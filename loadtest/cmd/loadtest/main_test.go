@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 	} {
 		_ = os.Unsetenv(name)
 	}
+	// Whether this machine sends on time is not what is tested here.
+	_ = os.Setenv("LAG_BOUND", "1h")
 	os.Exit(m.Run())
 }
 
@@ -226,6 +228,12 @@ func TestWhatIsRefused(t *testing.T) {
 		{"an SLO without a unit", "slo", "500", exitUsage, []string{"--slo", "500"}},
 		{"an SLO of nothing", "slo", "0s", exitUsage, []string{"--slo 0s", "from 1ms"}},
 		{"a timeout beyond an hour", "timeout", "61m", exitUsage, []string{"--timeout 1h1m", "to 1h"}},
+		{"a threshold without a limit", "max", "p99", exitUsage, []string{`--max "p99"`, "NAME=LIMIT"}},
+		{"an unknown figure", "max", "p98=1s", exitUsage, []string{`figure "p98"`, "p999", "replica_seconds"}},
+		{"a latency without a unit", "max", "p99=500", exitUsage, []string{`"p99=500"`, "allowed are durations"}},
+		{"no bound for the lag", "lag-bound", "0s", exitUsage, []string{"--lag-bound 0s", "from 100µs"}},
+		{"an HPA's log and no Prometheus", "hpa-log", "hpa.log", exitUsage, []string{"--hpa-log hpa.log", "--prometheus"}},
+		{"repetition 0", "repetition", "0", exitUsage, []string{"--repetition 0", "from 1 to"}},
 		{"a negative settling", "settle", "-1s", exitUsage, []string{"--settle -1s", "from 0s"}},
 		{"no requests in flight", "max-in-flight", "0", exitUsage, []string{"--max-in-flight 0", "from 1"}},
 		{"unknown arrivals", "arrivals", "odd", exitUsage, []string{"--arrivals", "odd", "poisson"}},
