@@ -4,5 +4,5 @@ package fire
 
 import "time"
 
-// Pause sleeps for d.
-func Pause(d time.Duration) { time.Sleep(d) }
+// newPause returns a sleep, and what ends its use.
+func newPause() (sleep func(time.Duration), done func()) { return time.Sleep, func() {} }

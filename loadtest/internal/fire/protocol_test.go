@@ -153,7 +153,7 @@ func TestAsyncOutcomes(t *testing.T) {
 		{
 			// 202 at once, three times: each question is 50 ms after the one before.
 			"a server that does not wait",
-			func(r *http.Request, polls int) *http.Response {
+			func(_ *http.Request, polls int) *http.Response {
 				if polls <= 3 {
 					return accepted("/result/1")
 				}

@@ -66,6 +66,9 @@ func health(ctx context.Context, target *url.URL, protocol Protocol) (status int
 	return response.StatusCode, response.Body.Close()
 }
 
+// writeBuffer lets most pictures go out in one write. Each connection has one.
+const writeBuffer = 32 << 10
+
 // newTransport keeps a connection for every request that may be in flight, so
 // that a burst after a lull does not pay for new ones, and uses no proxy: its
 // latency would be counted as the service's.
@@ -76,6 +79,7 @@ func newTransport(protocol Protocol, maxInFlight int) *http.Transport {
 		MaxIdleConnsPerHost: maxInFlight,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true,
+		WriteBufferSize:     writeBuffer,
 		Protocols:           new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(protocol != HTTP2)
