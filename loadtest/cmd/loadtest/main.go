@@ -27,9 +27,10 @@ const (
 )
 
 type commandLine struct {
-	Run    runCommand    `cmd:"" help:"Replay a trace against a dispatcher and write a report. Ctrl-C ends early with a report of what was done."`
-	Report reportCommand `cmd:"" help:"Make the tables, plots and page of results again from their raw files; compare several."`
-	Trace  traceCommand  `cmd:"" help:"Print one of the traces that come with this program, from its formula."`
+	Run     runCommand     `cmd:"" help:"Replay a trace against a dispatcher and write a report. Ctrl-C ends early with a report of what was done."`
+	Report  reportCommand  `cmd:"" help:"Make the tables, plots and page of results again from their raw files, and print several side by side."`
+	Compare compareCommand `cmd:"" help:"Compare runs of the same demand against different scalers: a table, plots, an interactive page, and a verdict with its uncertainty."`
+	Trace   traceCommand   `cmd:"" help:"Print one of the traces that come with this program, from its formula."`
 }
 
 type runCommand struct {
@@ -139,6 +140,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	switch strings.Fields(parsed.Command())[0] {
 	case "run":
 		return replay(ctx, &cli.Run, stdout, stderr)
+	case "compare":
+		return compareRuns(&cli.Compare, stdout, stderr)
 	case "report":
 		return remake(cli.Report.Dirs, stdout)
 	default:

@@ -14,6 +14,8 @@ type Scatter struct {
 	Title        string
 	XName, YName string
 	Points       []Dot
+	// Level is a limit on the vertical axis; nil is none.
+	Level *Level
 }
 
 // Dot is a point of a scatter, or a mean of several with how far it may be off.
@@ -45,6 +47,7 @@ type drawing struct {
 	Left, Right, Top, Bottom float64
 	XTicks, YTicks           []tick
 	Dots                     []placed
+	LevelY                   float64
 }
 
 type tick struct {
@@ -78,6 +81,9 @@ func newDrawing(s Scatter) drawing {
 	for _, p := range s.Points {
 		highestX, highestY = max(highestX, p.X+off(p.XOff)), max(highestY, p.Y+off(p.YOff))
 	}
+	if s.Level != nil {
+		highestY = max(highestY, s.Level.Value)
+	}
 	var endX, endY float64
 	d.XTicks, endX = ticks(highestX * 1.05)
 	d.YTicks, endY = ticks(highestY * 1.05)
@@ -88,6 +94,9 @@ func newDrawing(s Scatter) drawing {
 	}
 	for i := range d.YTicks {
 		d.YTicks[i].At = y(d.YTicks[i].At)
+	}
+	if s.Level != nil {
+		d.LevelY = y(s.Level.Value)
 	}
 	for _, p := range s.Points {
 		at := placed{

@@ -5,6 +5,7 @@ import (
 	"image/color"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	xfont "golang.org/x/image/font"
@@ -39,6 +40,9 @@ var (
 	orange  = color.RGBA{0xbc, 0x4c, 0x00, 0xff}
 	slate   = color.RGBA{0x8c, 0x95, 0x9f, 0xff}
 	pearl   = color.RGBA{0xe9, 0xec, 0xef, 0xff}
+	ash     = color.RGBA{0xb4, 0xbc, 0xc5, 0xff}
+	silver  = color.RGBA{0xcd, 0xd4, 0xdb, 0xff}
+	rose    = color.RGBA{0xff, 0xd7, 0xd1, 0xff}
 	dashing = []vg.Length{vg.Points(7), vg.Points(4)}
 )
 
@@ -66,6 +70,8 @@ type panel struct {
 	lines []line
 	// level is a limit that is drawn across all of the panel; NaN is none.
 	level line
+	// shaded is a line whose known seconds have a ground of its colour, over all of the panel's height.
+	shaded line
 	// atLeast is the lowest value that the axis must reach.
 	atLeast float64
 	whole   bool
@@ -77,10 +83,15 @@ func stroke(c color.Color, width float64, dashes ...vg.Length) draw.LineStyle {
 
 func writeLatencyPlot(w io.Writer, s Seconds, summary Summary) error {
 	slo := summary.SLO.LatencyS * 1000
-	return writePlot(w, s, summary, "99th percentile of latency", panel{
+	server := Latency{}
+	if summary.Server != nil {
+		server = *summary.Server
+	}
+	fact := fmt.Sprintf("Over the run: %s server side, %s client side", milliseconds(server.P99), milliseconds(summary.Client.P99))
+	return writePlot(w, s, summary, "99th percentile of latency, of the last 10 s", fact, panel{
 		unit: "latency (ms)",
 		lines: []line{
-			{name: "client p99, from the intended send time", values: times(s.ClientP99, 1000), style: stroke(slate, 1.6)},
+			{name: "client p99, from the intended send time", values: times(s.ClientP99, 1000), style: stroke(ash, 5)},
 			{name: "server p99", values: times(s.Measured.Signal(timeline.ServerP99), 1000), style: stroke(blue, 2.4)},
 		},
 		level:   line{name: fmt.Sprintf("SLO %.0f ms", slo), values: timeline.Values{slo}, style: stroke(red, 2, dashing...)},
@@ -89,35 +100,74 @@ func writeLatencyPlot(w io.Writer, s Seconds, summary Summary) error {
 }
 
 func writeQueuePlot(w io.Writer, s Seconds, summary Summary) error {
-	return writePlot(w, s, summary, "Requests that wait in the queue", panel{
+	fact := ""
+	if q := summary.Queue; q != nil {
+		fact = fmt.Sprintf("Over the run: %.1f on average, %.0f at most", q.Mean, q.Peak)
+	}
+	return writePlot(w, s, summary, "Requests that wait in the queue", fact, panel{
 		unit: "requests",
 		lines: []line{{
 			name: "queue size", values: s.Measured.Signal(timeline.QueueSize), style: stroke(blue, 2.2), fill: pale,
 		}},
-		atLeast: 5, whole: true,
+		level: line{values: timeline.Values{math.NaN()}}, atLeast: 5, whole: true,
 	})
 }
 
 func writeReplicaPlot(w io.Writer, s Seconds, summary Summary) error {
-	ready, starting := s.Measured.Signal(timeline.Ready), s.Measured.Signal(timeline.Starting)
-	coming := make(timeline.Values, len(ready))
-	for i := range coming {
-		coming[i] = ready[i] + starting.At(i)
+	ready, existing := s.Measured.Signal(timeline.Ready), s.Measured.Signal(timeline.Existing)
+	coming, all := make(timeline.Values, len(ready)), make(timeline.Values, len(ready))
+	for i := range ready {
+		// Where there is none of its kind, an area is not there.
+		coming[i], all[i] = math.NaN(), math.NaN()
+		up := ready[i] + s.Measured.Signal(timeline.Starting).At(i)
+		if up > ready[i] {
+			coming[i] = up
+		}
+		if existing.At(i) > up {
+			all[i] = existing[i]
+		}
 	}
-	return writePlot(w, s, summary, "Model server replicas", panel{
+	wanted := line{name: "wanted by the scaler", values: s.Measured.Signal(timeline.Desired), style: stroke(orange, 2, dashing...), steps: true}
+	if hpa := (line{values: s.Measured.Signal(timeline.HPADesired)}); hpa.known() {
+		wanted.name, wanted.values = "wanted by the HPA", hpa.values
+	}
+	fact := ""
+	if r := summary.Replicas; r != nil {
+		fact = fmt.Sprintf("Over the run: %.1f ready on average, %d at most", r.Mean, r.Peak)
+	}
+	if c := summary.Cost; c != nil {
+		fact += fmt.Sprintf(", %.0f replica-seconds", c.ReplicaSeconds)
+	}
+	if c := summary.Scaling; c != nil && c.ReactionS != nil {
+		fact += fmt.Sprintf(", the first added one ready %.1f s after a step up in demand", *c.ReactionS)
+	}
+	return writePlot(w, s, summary, "Model server replicas", fact, panel{
 		unit: "replicas",
 		lines: []line{
+			{name: "terminating, on top of the others", values: all, fill: silver, steps: true},
 			{name: "starting, on top of ready", values: coming, fill: amber, steps: true},
 			{name: "ready", values: ready, style: stroke(blue, 2.6), fill: pale, steps: true},
-			{name: "desired by the scaler", values: s.Measured.Signal(timeline.Desired), style: stroke(orange, 2, dashing...), steps: true},
+			wanted,
 		},
-		atLeast: 2, whole: true,
+		level: line{values: timeline.Values{math.NaN()}}, atLeast: 2, whole: true,
 	})
 }
 
-// writePlot draws a figure: the title, a legend, the panel, and below it the
-// demand on the same time axis.
-func writePlot(w io.Writer, s Seconds, summary Summary, title string, main panel) error {
+// violated marks the seconds in which a request was due that got no prediction inside the SLO.
+func violated(s Seconds, v Violations) line {
+	marked := make(timeline.Values, len(s.Violations))
+	for i, count := range s.Violations {
+		marked[i] = math.NaN()
+		if count > 0 {
+			marked[i] = 1
+		}
+	}
+	return line{name: fmt.Sprintf("seconds with SLO violations (%d, %.2f%%)", v.Count, v.Share*100), values: marked, fill: rose, steps: true}
+}
+
+// writePlot draws a figure: the title, the fact to remember, a legend, the panel,
+// and below it the demand on the same time axis.
+func writePlot(w io.Writer, s Seconds, summary Summary, title, fact string, main panel) error {
 	image := vgimg.PngCanvas{Canvas: vgimg.NewWith(
 		vgimg.UseWH(PlotWidth*pointsPerDot, PlotHeight*pointsPerDot), vgimg.UseDPI(dotsPerInch), vgimg.UseBackgroundColor(color.White),
 	)}
@@ -126,9 +176,16 @@ func writePlot(w io.Writer, s Seconds, summary Summary, title string, main panel
 	y := canvas.Max.Y
 	subtitle := fmt.Sprintf("run %s, scaler %s, trace %s", summary.Run.ID, orNone(summary.Run.Scaler), summary.Run.Trace)
 	y -= write(canvas, canvas.Min.X, y, title, style(19, ink, true))
-	y -= write(canvas, canvas.Min.X, y, clip(subtitle, 120), style(12, faint, false))
+	y -= write(canvas, canvas.Min.X, y, clip(subtitle, 140), style(12, faint, false))
+	if fact != "" {
+		y -= write(canvas, canvas.Min.X, y, fact, style(13, ink, false))
+	}
+	if !summary.Validity.Valid {
+		y -= write(canvas, canvas.Min.X, y, clip("INVALID: "+strings.Join(summary.Validity.Reasons, "; "), 140), style(13, red, true))
+	}
 	y -= vg.Points(4)
 
+	main.shaded = violated(s, summary.Violations)
 	demand := panel{
 		unit: "req/s",
 		lines: []line{
@@ -137,10 +194,7 @@ func writePlot(w io.Writer, s Seconds, summary Summary, title string, main panel
 		},
 		level: line{values: timeline.Values{math.NaN()}}, atLeast: 1,
 	}
-	if math.IsNaN(main.level.values.At(0)) {
-		main.level.values = timeline.Values{math.NaN()}
-	}
-	y -= legend(canvas, y, append(append(main.lines, main.level), demand.lines...))
+	y -= legend(canvas, y, slices.Concat(main.lines, []line{main.level, main.shaded}, demand.lines), 12)
 
 	canvas.Max.Y = y
 	split := canvas.Min.Y + (canvas.Max.Y-canvas.Min.Y)*0.30
@@ -219,6 +273,10 @@ func (p panel) plot(s Seconds, labelTime bool) (*plot.Plot, error) {
 		shade.Color, shade.Width = color.RGBA{0xf6, 0xf8, 0xfa, 0xff}, 0
 		axes.Add(shade)
 	}
+	ground := line{values: times(p.shaded.values, axes.Y.Max), fill: p.shaded.fill, steps: true}
+	if err := ground.add(axes, true); err != nil {
+		return nil, err
+	}
 	lattice := plotter.NewGrid()
 	lattice.Horizontal, lattice.Vertical = stroke(grid, 1), stroke(grid, 1)
 	for _, l := range p.lines {
@@ -285,10 +343,10 @@ func align(upper *draw.Canvas, top *plot.Plot, lower *draw.Canvas, bottom *plot.
 	*lower = draw.Crop(*lower, left-b.Min.X, right-b.Max.X, 0, 0)
 }
 
-// legend writes the lines' names in a row below y, as many rows as it takes,
+// legend writes the lines' names in letters of size points in a row below y, as many rows as it takes,
 // and returns the height that it took.
-func legend(canvas draw.Canvas, y vg.Length, lines []line) vg.Length {
-	label := style(12, ink, false)
+func legend(canvas draw.Canvas, y vg.Length, lines []line, size float64) vg.Length {
+	label := style(size, ink, false)
 	const sample, gap = 26, 20
 	rowHeight := label.Height("Ag") + vg.Points(6)
 	x, height := canvas.Min.X, rowHeight

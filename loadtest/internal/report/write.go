@@ -23,11 +23,12 @@ const (
 	SummaryFile  = "summary.json"
 	PageFile     = "report.html"
 
-	summaryCSVFile = "autoscaler_summary.csv"
-	logCSVFile     = "autoscaler_log.csv"
-	latencyPlot    = "p99_latency_plot.png"
-	queuePlot      = "queue_size_plot.png"
-	replicaPlot    = "replica_count_plot.png"
+	// The names of the original's files are kept.
+	SummaryCSVFile  = "autoscaler_summary.csv"
+	logCSVFile      = "autoscaler_log.csv"
+	LatencyPlotFile = "p99_latency_plot.png"
+	QueuePlotFile   = "queue_size_plot.png"
+	ReplicaPlotFile = "replica_count_plot.png"
 )
 
 // CheckFolder makes sure that results can go to the folder at path: it is not
@@ -47,7 +48,7 @@ func CheckFolder(path string) error {
 
 // WriteTimeline keeps what Prometheus knew in the result folder dir.
 func WriteTimeline(dir string, t *timeline.Timeline) error {
-	return writeFile(dir, TimelineFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(t) })
+	return WriteFile(dir, TimelineFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(t) })
 }
 
 // Result is a run as its raw files tell it.
@@ -88,15 +89,15 @@ func Make(dir string, plan Plan) (Summary, error) {
 		file  string
 		write func(io.Writer, Seconds, Summary) error
 	}{
-		{latencyPlot, writeLatencyPlot},
-		{queuePlot, writeQueuePlot},
-		{replicaPlot, writeReplicaPlot},
+		{LatencyPlotFile, writeLatencyPlot},
+		{QueuePlotFile, writeQueuePlot},
+		{ReplicaPlotFile, writeReplicaPlot},
 	} {
 		var png bytes.Buffer
 		if err := p.write(&png, perSecond, summary); err != nil {
 			return Summary{}, fmt.Errorf("%s: %w", p.file, err)
 		}
-		if err := writeFile(dir, p.file, func(w io.Writer) error { _, err := w.Write(png.Bytes()); return err }); err != nil {
+		if err := WriteFile(dir, p.file, func(w io.Writer) error { _, err := w.Write(png.Bytes()); return err }); err != nil {
 			return Summary{}, err
 		}
 	}
@@ -104,7 +105,7 @@ func Make(dir string, plan Plan) (Summary, error) {
 		name  string
 		write func(io.Writer) error
 	}{
-		{summaryCSVFile, func(w io.Writer) error { return WriteSummaryCSV(w, summary) }},
+		{SummaryCSVFile, func(w io.Writer) error { return WriteSummaryCSV(w, summary) }},
 		{logCSVFile, func(w io.Writer) error { return writeLogCSV(w, perSecond) }},
 		{PageFile, func(w io.Writer) error { return writePage(w, result) }},
 		{SummaryFile, func(w io.Writer) error {
@@ -113,7 +114,7 @@ func Make(dir string, plan Plan) (Summary, error) {
 			return encoder.Encode(summary)
 		}},
 	} {
-		if err := writeFile(dir, f.name, f.write); err != nil {
+		if err := WriteFile(dir, f.name, f.write); err != nil {
 			return Summary{}, err
 		}
 	}
@@ -204,8 +205,8 @@ func loadTimeline(path string) (*timeline.Timeline, error) {
 	return &t, nil
 }
 
-// writeFile gives the file its name when it is complete.
-func writeFile(dir, name string, write func(io.Writer) error) error {
+// WriteFile writes the file of that name in the folder dir, and gives it the name when it is complete.
+func WriteFile(dir, name string, write func(io.Writer) error) error {
 	path := filepath.Join(dir, name)
 	f, err := os.Create(path + ".partial")
 	if err != nil {

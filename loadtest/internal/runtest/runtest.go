@@ -41,10 +41,11 @@ func Quick(_ int, rate, _ float64, now int) (int, string) {
 	return max(wanted, now-1), "scale_in"
 }
 
-// HPA is Kubernetes' formula on CPU, every 15 s with a tolerance of 10%.
+// HPA is Kubernetes' formula on CPU, every 15 s with a tolerance of 10%. What a
+// replica requests is 80% of its limit.
 func HPA(percent float64) Policy {
 	return func(t int, _, busy float64, now int) (int, string) {
-		ratio := busy * 100 / percent
+		ratio := busy / 0.8 * 100 / percent
 		if t%15 != 0 || math.Abs(ratio-1) <= 0.1 {
 			return now, ""
 		}
