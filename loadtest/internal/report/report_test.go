@@ -323,7 +323,7 @@ func TestRemakeRefuses(t *testing.T) {
 func burst() ([]record.Record, *timeline.Timeline) {
 	const length, settled = 180, 215
 	signals := map[timeline.Signal]timeline.Values{}
-	for _, s := range []timeline.Signal{timeline.QueueSize, timeline.QueueAge, timeline.Ready, timeline.Starting, timeline.Terminating, timeline.Desired, timeline.ArrivalRate, timeline.ServerP99, timeline.InFlight, timeline.CPU} {
+	for _, s := range []timeline.Signal{timeline.QueueSize, timeline.QueueAge, timeline.Ready, timeline.Starting, timeline.Terminating, timeline.Desired, timeline.ArrivalRate, timeline.ServerP99, timeline.InFlight, timeline.CPU, timeline.Existing} {
 		signals[s] = make(timeline.Values, settled)
 	}
 	var records []record.Record
@@ -346,12 +346,15 @@ func burst() ([]record.Record, *timeline.Timeline) {
 			ready++
 		}
 		ready = min(ready, desired)
-		starting := desired - ready
+		starting, terminating := desired-ready, 0.0
+		if second >= 165 && second < 170 {
+			terminating = 1
+		}
 		queue = max(0, queue+demand-ready*10)
 		latency := 0.08 + queue/(ready*10)
 		values := map[timeline.Signal]float64{
 			timeline.QueueSize: queue, timeline.QueueAge: latency - 0.08, timeline.Ready: ready, timeline.Starting: starting,
-			timeline.Desired: desired, timeline.ArrivalRate: demand, timeline.ServerP99: latency, timeline.InFlight: ready, timeline.CPU: demand * 0.02,
+			timeline.Terminating: terminating, timeline.Existing: ready + starting + terminating, timeline.Desired: desired, timeline.ArrivalRate: demand, timeline.ServerP99: latency, timeline.InFlight: ready, timeline.CPU: demand * 0.02,
 		}
 		if demand == 0 {
 			values[timeline.ServerP99] = nan
@@ -399,6 +402,12 @@ func decodePlots(t *testing.T, dir string) map[string]int {
 					colours[name+" blue"]++
 				case [3]uint32{0xcf, 0x22, 0x2e}:
 					colours[name+" red"]++
+				case [3]uint32{0xff, 0xd7, 0xd1}:
+					colours[name+" rose"]++
+				case [3]uint32{0xfb, 0xd7, 0xa8}:
+					colours[name+" amber"]++
+				case [3]uint32{0xcd, 0xd4, 0xdb}:
+					colours[name+" silver"]++
 				}
 			}
 		}
@@ -418,13 +427,34 @@ func TestPlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	colours := decodePlots(t, dir)
-	for _, line := range []string{"p99_latency_plot.png blue", "p99_latency_plot.png red", "queue_size_plot.png blue", "replica_count_plot.png blue"} {
+	for _, line := range []string{
+		"p99_latency_plot.png blue", "p99_latency_plot.png red", "queue_size_plot.png blue", "replica_count_plot.png blue",
+		"p99_latency_plot.png rose", "queue_size_plot.png rose", "replica_count_plot.png rose", "replica_count_plot.png amber",
+		"replica_count_plot.png silver",
+	} {
 		if colours[line] < 500 {
 			t.Errorf("%s: %d pixels; the line is not there", line, colours[line])
 		}
 	}
 	if colours["queue_size_plot.png red"] > 0 {
 		t.Error("the queue has an SLO line")
+	}
+}
+
+func TestPlotsOfARunThatKeepsThePromise(t *testing.T) {
+	dir := t.ArtifactDir()
+	var records []record.Record
+	for i := range 100 {
+		records = append(records, answered(time.Duration(i)*time.Second, 100*ms))
+	}
+	writeRecords(t, dir, records)
+	if _, err := report.Make(dir, plan(run("kept"), len(records))); err != nil {
+		t.Fatal(err)
+	}
+	for what, pixels := range decodePlots(t, dir) {
+		if strings.HasSuffix(what, "rose") {
+			t.Errorf("%s: %d pixels, without a violation", what, pixels)
+		}
 	}
 }
 
