@@ -5,20 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"headroom.dev/loadtest/internal/fire"
-	"headroom.dev/loadtest/internal/progress"
 	"headroom.dev/loadtest/internal/record"
 	"headroom.dev/loadtest/internal/report"
 	"headroom.dev/loadtest/internal/timeline"
@@ -28,8 +22,6 @@ const (
 	// scrapeWait is how long Prometheus may take to scrape: before the run for
 	// the first time, after it for the last.
 	scrapeWait = 20 * time.Second
-	// lookEvery is the time between two looks at the replicas for the progress line.
-	lookEvery = 2 * time.Second
 
 	longestPromise = time.Hour
 	longestSettle  = 24 * time.Hour
@@ -201,91 +193,6 @@ func verdict(s report.Summary) error {
 	return nil
 }
 
-// fire sends the schedule and shows how far it has come.
-func (p *plan) fire(ctx context.Context, start time.Time, writer *record.Writer, stderr io.Writer) (interrupted bool) {
-	watching, watched := context.WithCancel(context.Background())
-	var watchers sync.WaitGroup
-	defer watchers.Wait()
-	defer watched()
-	var sent, ready atomic.Uint64 // ready holds a float's bits
-	ready.Store(math.Float64bits(math.NaN()))
-	if p.source != nil {
-		watchers.Go(func() { p.watchReplicas(watching, &ready) })
-	}
-	watchers.Go(func() {
-		progress.Print(watching, stderr, isTerminal(stderr), p.state(start, writer, &sent, &ready))
-	})
-	watchers.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-watching.Done():
-		}
-		if ctx.Err() != nil {
-			_, _ = fmt.Fprintln(stderr, "\nloadtest: interrupted; waiting for the requests under way (once more to quit at once)")
-		}
-	})
-	return fire.Run(ctx, fire.Config{
-		Target: p.target, Images: p.images, Timeout: p.command.Timeout, MaxInFlight: p.command.MaxInFlight,
-		RunID: requestPrefix(p.out, start), Mode: fire.Mode(p.command.Mode), Protocol: fire.Protocol(p.command.Protocol), Sent: &sent,
-	}, start, p.schedule.times, writer.Add)
-}
-
-// requestPrefix begins the id of every request. The time keeps two runs into
-// folders of one name apart: a service may take equal ids for one request.
-func requestPrefix(out string, start time.Time) string {
-	const longest = 60
-	name := strings.Map(func(r rune) rune {
-		if strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {
-			return r
-		}
-		return '_'
-	}, filepath.Base(out))
-	return name[:min(len(name), longest)] + "-" + strconv.FormatInt(start.UnixMilli(), 36)
-}
-
-// state returns what the progress line asks for: the run's state now.
-func (p *plan) state(start time.Time, writer *record.Writer, sent, ready *atomic.Uint64) func(time.Time) progress.State {
-	var lastElapsed time.Duration
-	var lastDue int
-	var lastSent uint64
-	return func(now time.Time) progress.State {
-		elapsed := now.Sub(start)
-		due, _ := slices.BinarySearch(p.schedule.times, elapsed)
-		out := sent.Load()
-		seconds := (elapsed - lastElapsed).Seconds()
-		s := progress.State{
-			Elapsed: elapsed, Total: p.schedule.times[len(p.schedule.times)-1],
-			Sent: int(out), Scheduled: len(p.schedule.times),
-			Wanted: float64(due-lastDue) / seconds, Reached: float64(out-lastSent) / seconds,
-			Ready: math.Float64frombits(ready.Load()),
-		}
-		writer.Read(func(t *record.Tally) {
-			s.P50, s.P99 = t.Latency.Quantile(0.5), t.Latency.Quantile(report.Quantile)
-			s.Errors = t.Due() - t.Outcomes[record.Answered]
-		})
-		lastElapsed, lastDue, lastSent = elapsed, due, out
-		return s
-	}
-}
-
-func (p *plan) watchReplicas(ctx context.Context, ready *atomic.Uint64) {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		// Where Prometheus can't tell, the line shows no replicas.
-		count, err := p.source.ReadyReplicas(ctx)
-		if err != nil {
-			count = math.NaN()
-		}
-		ready.Store(math.Float64bits(count))
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
 // observe reads the timeline when the service has settled and Prometheus has
 // seen it, and keeps it in the result folder. An interruption only ends the settling.
 func (p *plan) observe(ctx context.Context, start, runEnd time.Time, stderr io.Writer) error {
@@ -322,13 +229,3 @@ func (p *plan) observe(ctx context.Context, start, runEnd time.Time, stderr io.W
 
 // colourful tells whether what is written to w may be in colour.
 func colourful(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
-
-// isTerminal tells whether a person sees what is written to w as it comes.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}

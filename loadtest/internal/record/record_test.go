@@ -174,3 +174,42 @@ func TestLoadRefuses(t *testing.T) {
 		}
 	})
 }
+
+func TestRecentLooksBackTenSeconds(t *testing.T) {
+	r := record.NewRecent()
+	if got := r.Quantiles(0, 0.5); !math.IsNaN(got[0]) {
+		t.Errorf("with no answers: got %v, want NaN", got)
+	}
+	answer := func(latency time.Duration) record.Record {
+		return record.Record{Outcome: record.Answered, Latency: latency}
+	}
+	for range 90 {
+		r.Add(answer(100 * time.Millisecond))
+	}
+	for range 10 {
+		r.Add(answer(2 * time.Second))
+	}
+	r.Add(record.Record{Outcome: record.Failed, Latency: 10 * time.Second})
+	near := func(at time.Duration, want ...float64) {
+		t.Helper()
+		for i, got := range r.Quantiles(at, 0.5, 0.99) {
+			if !(math.Abs(got-want[i]) <= want[i]*0.01) && !(math.IsNaN(got) && math.IsNaN(want[i])) {
+				t.Errorf("at %v: got %v, want %v", at, got, want[i])
+			}
+		}
+	}
+	near(time.Second, 0.1, 2)
+	for range 100 {
+		r.Add(answer(300 * time.Millisecond))
+	}
+	r.Add(answer(3 * time.Hour)) // counts as an hour
+	near(5*time.Second, 0.3, 2)
+	near(9*time.Second, 0.3, 2)
+	near(10*time.Second, 0.3, 2)
+	// The first ones came between the looks at 0 s and 1 s, the others between 1 s and 5 s.
+	near(11*time.Second, 0.3, 0.3)
+	near(12*time.Second, math.NaN(), math.NaN())
+	r.Add(answer(100 * time.Millisecond))
+	near(time.Hour, 0.1, 0.1) // all since the last look
+	near(time.Hour, math.NaN(), math.NaN())
+}

@@ -89,18 +89,34 @@ func (s *Source) Check(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// ReadyReplicas returns how many model server replicas are ready now; NaN when that is not known.
-func (s *Source) ReadyReplicas(ctx context.Context) (float64, error) {
+// Present is what is known of the service now; NaN is not known.
+type Present struct {
+	// Queue is the number of entries that no worker has taken yet.
+	Queue float64
+	// Ready and Starting are numbers of model server replicas.
+	Ready, Starting float64
+}
+
+// Present asks for the state of the service now.
+func (s *Source) Present(ctx context.Context) (Present, error) {
+	now := Present{Queue: math.NaN(), Ready: math.NaN(), Starting: math.NaN()}
 	states, err := s.instant(ctx, replicas())
 	if err != nil {
-		return math.NaN(), err
+		return now, err
 	}
 	for _, sample := range states {
-		if sample.Metric["state"] == "ready" {
-			return float64(sample.Value), nil
+		switch sample.Metric["state"] {
+		case "ready":
+			now.Ready = float64(sample.Value)
+		case "starting":
+			now.Starting = float64(sample.Value)
 		}
 	}
-	return math.NaN(), nil
+	queue, err := s.instant(ctx, "max("+fresh("dispatcher_queue_size")+")")
+	if len(queue) == 1 {
+		now.Queue = float64(queue[0].Value)
+	}
+	return now, err
 }
 
 // AwaitScrape returns when every dispatcher that Prometheus knows has been

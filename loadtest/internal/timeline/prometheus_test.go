@@ -131,8 +131,8 @@ func TestReadFromARealPrometheus(t *testing.T) {
 	if err := s.AwaitScrape(t.Context(), end, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if ready, err := s.ReadyReplicas(t.Context()); err != nil || ready != 4 {
-		t.Errorf("ready now: %v, %v; want 4", ready, err)
+	if now, err := s.Present(t.Context()); err != nil || now.Ready != 4 || now.Queue != 9 || now.Starting != 1 {
+		t.Errorf("now: %+v, %v; want 4 ready, 1 starting, 9 in the queue", now, err)
 	}
 
 	got, err := s.Read(t.Context(), start, end, end)
