@@ -212,7 +212,7 @@ func (c *Comparison) demand() page.Line {
 			all = append(all, r.Seconds.Offered)
 		}
 	}
-	return page.Line{Name: "offered", Colour: 5, Area: true, Steps: true, Values: means(all)}
+	return page.Line{Name: "offered", Colour: 7, Area: true, Steps: true, Values: means(all)}
 }
 
 // sums adds up what came so far, for so many seconds.
