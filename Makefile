@@ -41,7 +41,7 @@ simulate: export POLICIES := $(POLICIES)
 simulate: export WORKLOADS := $(WORKLOADS)
 simulate: export OUT := $(OUT)
 
-.PHONY: help demo up down preview cluster cluster-down images loadtest compare local env \
+.PHONY: help demo demo-local up down preview cluster cluster-down images loadtest compare local env \
         test e2e simulate bench lint check-imports fmt tidy model train tools clean
 
 help: ## list the targets
@@ -52,6 +52,9 @@ help: ## list the targets
 
 demo: ## from nothing to a result: cluster, images, pulumi up, a three-minute replay, the summary
 	@hack/demo.sh
+
+demo-local: ## the same on processes: no cluster, no root, a few minutes [MODEL= TRACE= SCALE= SPEED= SEED=]
+	@hack/demo-local.sh
 
 up: ## pulumi up of the stack on the cluster (starts the local one unless CONTEXT=name)
 	@hack/up.sh
@@ -93,7 +96,7 @@ e2e: ## the tests that need a cluster, on the local one
 simulate: ## compare scalers in virtual time: TRACE=workload|demo|FILE or WORKLOADS=N [POLICIES=headroom,hpa70,... SEED=1 OUT=dir]
 	@hack/simulate.sh
 
-bench: ## measure each part beside its limit or peer; writes results/bench.json [BENCH=modelserver|dispatcher|scaler] [PICTURE=file.jpg]
+bench: ## measure each part beside its limit or peer; writes results/bench.json [BENCH=modelserver|dispatcher|scaler|loadtest] [PICTURE=file.jpg]
 	@hack/bench.sh
 
 lint: check-imports ## formatting, linters, tidy modules, shell scripts

@@ -9,9 +9,18 @@ const (
 	// The guard acts when the ready replicas have been enough for so long by the
 	// model: the latency measured before was that of fewer.
 	guardAfter = 15 * time.Second
-	// guardAt is the share of the promise that measured latency must exceed, and
-	// guardBelow the share under which the correction is let go.
-	guardAt    = 1.0
+	// latencyScrapes is how many scrapes measured latency covers. Of the standard
+	// errors by which it exceeds the promise, those above guardDoubt are evidence, and
+	// guardEvidence of them in sum prove that it is broken; more than maxEvidence are
+	// not kept.
+	latencyScrapes = 10
+	guardDoubt     = 1.0
+	guardEvidence  = 3.0
+	maxEvidence    = 4.0
+	// leastSpread is the least standard deviation of the logarithm of a latency: what
+	// waits varies even where the service time does not.
+	leastSpread = 0.2
+	// guardBelow is the share of the promise under which the correction is let go.
 	guardBelow = 0.8
 	// By so much a second the correction grows and goes back, up to maxCorrection.
 	guardGrowth   = 1.02
@@ -22,11 +31,16 @@ const (
 // guard corrects the service time when measured latency breaks the promise
 // although there are as many replicas as the model wants: something takes longer
 // than what is measured of it.
+//
+// Of a few hundred requests, the 99th percentile is above the promise by chance
+// alone again and again. So the standard errors by which it is are summed up as a
+// cumulative sum (E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954):
+// twice the promise is evidence within one window, a little more only when it lasts.
 func (s *State) guard(cfg Config, snap Snapshot, t Terms, now time.Time) {
 	enough := snap.Ready >= t.Recommended && snap.Spec >= t.Recommended && t.Rate >= lowRate &&
 		t.ServiceP99 < cfg.SLO.Seconds() && !s.raised(now)
 	if !enough {
-		s.EnoughSince = time.Time{}
+		s.EnoughSince, s.Evidence = time.Time{}, 0
 		return
 	}
 	if s.EnoughSince.IsZero() {
@@ -36,9 +50,13 @@ func (s *State) guard(cfg Config, snap Snapshot, t Terms, now time.Time) {
 	if !latency.OK() || now.Sub(s.EnoughSince) < guardAfter {
 		return
 	}
-	ticks := cfg.Tick.Seconds()
+	ticks, window := cfg.Tick.Seconds(), latencyScrapes*cfg.scrape()
+	spread := math.Max(leastSpread, ServiceTime{Mean: t.ServiceEffective, P99: t.ServiceP99}.sigma())
+	err := spread * p99Error / math.Sqrt(math.Max(1, t.Level*window))
+	excess := math.Log(math.Max(latency.Value, guardBelow*slo)/slo) / err
+	s.Evidence = math.Min(math.Max(0, s.Evidence+(excess-guardDoubt)*ticks/window), maxEvidence)
 	switch {
-	case latency.Value > guardAt*slo:
+	case s.Evidence >= guardEvidence:
 		s.Correction = math.Min(maxCorrection, s.Correction*math.Pow(guardGrowth, ticks))
 	case latency.Value < guardBelow*slo:
 		s.Correction = math.Max(1, s.Correction*math.Pow(guardDecay, ticks))

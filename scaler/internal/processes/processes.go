@@ -86,8 +86,9 @@ type Target struct {
 	last     netip.Addr // that was given away
 }
 
-// New makes a target without replicas. It fails where the program or the folder is
-// no good. Close it to end the replicas.
+// New makes a target of one replica, as a Deployment begins, and starts it: none at
+// all would mean that scaling is switched off. It fails where the program or the
+// folder is no good. Close it to end the replicas.
 func New(o Options) (*Target, error) {
 	if _, err := exec.LookPath(o.Command[0]); err != nil {
 		return nil, fmt.Errorf("processes.command: %w", err)
@@ -96,11 +97,15 @@ func New(o Options) (*Target, error) {
 		return nil, fmt.Errorf("processes.folder: %w", err)
 	}
 	t := &Target{options: o, starts: make(chan start), last: o.Network.Addr(), client: &http.Client{Timeout: probeTimeout}}
-	// It must be possible to write the list, and one that an earlier run left is wrong.
-	if err := replaceFile(filepath.Join(o.Folder, ListFile), []byte("[]\n")); err != nil {
+	go t.fork()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.add(); err != nil {
+		close(t.starts)
 		return nil, fmt.Errorf("processes.folder: %w", err)
 	}
-	go t.fork()
+	t.spec = 1
+	t.list() // one that an earlier run left is wrong
 	return t, nil
 }
 
