@@ -591,6 +591,68 @@ func TestMeasuredLatencyCorrectsTheModel(t *testing.T) {
 	}
 }
 
+// Of 200 requests, the 99th percentile is now and then above the promise where it
+// is really below it: that alone is no reason for a replica more.
+func TestChanceIsNoReasonToCorrectTheModel(t *testing.T) {
+	rng := seeded()
+	var state State
+	var d Decision
+	above := 0
+	for at := time.Duration(0); at < time.Hour; at += 2 * time.Second {
+		latency := 0.45 * math.Exp(0.084*rng.NormFloat64()) // σ of 0.32, by which 200 requests show it
+		if latency > 0.5 {
+			above++
+		}
+		state, d = Decide(config(), state, with(healthy(20, 3), func(s *Snapshot) { s.Signals.LatencyQuantile = Value(latency) }), noon.Add(at))
+		if d.Terms.Correction != 1 {
+			t.Fatalf("after %s and %d looks above the promise the correction is %g", at, above, d.Terms.Correction)
+		}
+	}
+	if above < 50 {
+		t.Fatalf("%d of 1800 looks are above the promise: this proves nothing", above)
+	}
+	// Twice the promise is none: it takes the time that latency needs to show the
+	// present count, and two windows.
+	for at := time.Duration(0); d.Terms.Correction == 1; at += 2 * time.Second {
+		if at > 20*time.Second {
+			t.Fatalf("twice the promise for %s, and no correction", at)
+		}
+		state, d = Decide(config(), state, with(healthy(20, 3), func(s *Snapshot) { s.Signals.LatencyQuantile = Value(1) }), noon.Add(time.Hour+at))
+	}
+}
+
+// A few hundred requests show another service time with every look, and a mean of
+// them is what counts; one that changes is followed at once.
+func TestServiceTimesAreMeansSinceTheyLastChanged(t *testing.T) {
+	rng := seeded()
+	var state State
+	var d Decision
+	at := noon
+	look := func(p99 float64) {
+		at = at.Add(2 * time.Second)
+		// 600 requests stand behind a look: the percentile's error is σ·3.733/√600.
+		seen := p99 * math.Exp(0.32*3.733/math.Sqrt(600)*rng.NormFloat64())
+		state, d = Decide(config(), state, with(healthy(20, 3), func(s *Snapshot) {
+			s.Signals.ServiceMean, s.Signals.ServiceP99 = Value(p99/2), Value(seen)
+		}), at)
+	}
+	for range 150 {
+		look(0.2)
+	}
+	lowest, highest := math.Inf(1), 0.0
+	for range 600 {
+		look(0.2)
+		lowest, highest = math.Min(lowest, d.Terms.ServiceP99), math.Max(highest, d.Terms.ServiceP99)
+	}
+	if lowest < 0.19 || highest > 0.21 {
+		t.Errorf("a 99th percentile of 0.2 s is planned with as %g to %g", lowest, highest)
+	}
+	look(0.4)
+	if d.Terms.ServiceP99 < 0.3 || d.Terms.ServiceEffective != 0.2 {
+		t.Errorf("twice as slow since the last look, and planned with are %g and %g s", d.Terms.ServiceEffective, d.Terms.ServiceP99)
+	}
+}
+
 func TestTheBridgeCoversWhileReplicasStart(t *testing.T) {
 	cfg := config()
 	cfg.Bridge.Ceiling = 3
