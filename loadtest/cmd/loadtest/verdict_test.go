@@ -93,8 +93,18 @@ func TestExitStatuses(t *testing.T) {
 
 func TestALateRunDoesNotCount(t *testing.T) {
 	late := report.Summary{Validity: report.Validity{Reasons: []string{"send lag p99 is 11 ms, above the bound of 10 ms"}}}
-	if err := verdict(late); err == nil || err.(verdictError).status != exitInvalid || !strings.Contains(err.Error(), "11 ms") {
+	var got verdictError
+	if err := verdict(late); !errors.As(err, &got) || got.status != exitInvalid || !strings.Contains(err.Error(), "11 ms") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestThresholdsFromTheEnvironment(t *testing.T) {
+	d := newDispatcher(t)
+	t.Setenv("MAX", "failed=0,client_p50=0s")
+	status, _, stderr := call("run", "--target", d.URL, "--trace", write(t, "t.txt", "5"), "--images", write(t, "a.jpg", "p"), "--out", filepath.Join(t.TempDir(), "out"))
+	if status != exitMissed || !strings.Contains(stderr, "1 of 2 thresholds missed: client_p50=0s") {
+		t.Errorf("status %d, stderr %q", status, stderr)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -293,6 +294,40 @@ func TestRemakeGivesTheSameFiles(t *testing.T) {
 		if read(t, dir, name) != before[name] {
 			t.Errorf("%s differs from what the run wrote", name)
 		}
+	}
+}
+
+// A run of version 1 has no decisions and no count of all replicas, and of CPU and limits it knows nothing.
+func TestARunOfVersion1IsMadeAgain(t *testing.T) {
+	dir, _ := small(t)
+	for name, text := range map[string]string{
+		"summary.json": `{"schema_version":1,"run":{"id":"old","started_at":"2026-03-14T15:09:26Z","duration_s":2.5,"trace":"t.txt","scale":1,"speed":1,
+			"arrivals":"poisson","seed":7,"target":"http://127.0.0.1:5001","scaler":"hpa","interrupted":true},
+			"slo":{"latency_s":0.5,"quantile":0.99},"requests":{"scheduled":10}}`,
+		"timeline.json": `{"start":"2026-03-14T15:09:26Z","seconds":5,"server_latency_s":null,"signals":{"replicas_ready":[1,1,null,2,2],
+			"replicas_starting":[0,1,null,0,0],"replicas_terminating":[1,0,null,0,0],"replicas_desired":[null,null,null,null,null]}}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := report.Remake(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	validate(t, dir)
+	// 1 ready and 1 terminating, then 1 ready and 1 starting, and half a second of that.
+	if c := got.Cost; c == nil || c.ReplicaSeconds != 5 || c.CPULimitSeconds != nil || c.CPUSeconds != nil {
+		t.Errorf("cost %+v, want 5 replica-seconds and nothing else", c)
+	}
+	if c := got.Scaling; c == nil || c.Outs != 1 || c.Ins != 0 {
+		t.Errorf("scaling %+v, want the one replica that was added", c)
+	}
+	if r := got.Run; r.Protocol != "http/1.1" || r.Mode != "sync" || r.ArrivalsCV != 1 || r.Repetition != 1 || got.Environment.Cores != nil {
+		t.Errorf("run %+v, environment %+v", r, got.Environment)
+	}
+	if again, err := report.Remake(dir); err != nil || !reflect.DeepEqual(again, got) {
+		t.Errorf("made once more it is %+v, %v; want %+v", again, err, got)
 	}
 }
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -86,6 +87,31 @@ func TestNoiseIsNoStep(t *testing.T) {
 	// Four standard errors are exceeded once in 30,000 looks, of which 60,000 overlap.
 	if found > runs/10 {
 		t.Errorf("%d steps in %d runs of ten minutes at a constant rate, want one in ten runs at most", found, runs)
+	}
+}
+
+func TestIntegral(t *testing.T) {
+	nan := math.NaN()
+	for _, tt := range []struct {
+		name    string
+		values  timeline.Values
+		seconds float64
+		want    float64
+		known   bool
+	}{
+		{"the last second counts by its part", timeline.Values{1, 2, 4, 8}, 2.5, 1 + 2 + 2, true},
+		{"a gap goes on with the value before it", timeline.Values{1, nan, nan, 4}, 4, 1 + 1 + 1 + 4, true},
+		{"at the start, with the first", timeline.Values{nan, 3}, 2, 3 + 3, true},
+		{"where the timeline ends before the run, with the last", timeline.Values{1, 2}, 4.5, 1 + 2 + 2.5*2, true},
+		{"what comes after the run does not count", timeline.Values{1, 1, 100}, 2, 2, true},
+		{"what is known only after the run is not known", timeline.Values{nan, nan, 3}, 2, 0, false},
+		{"nothing is known", timeline.Values{nan}, 1, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, known := integral(tt.values, tt.seconds); got != tt.want || known != tt.known {
+				t.Errorf("got %v, %t; want %v, %t", got, known, tt.want, tt.known)
+			}
+		})
 	}
 }
 

@@ -101,7 +101,7 @@ func TestLimitsThatAreRefused(t *testing.T) {
 		"p99":                   `"p99": allowed is NAME=LIMIT, such as p99=500ms`,
 		"":                      "allowed is NAME=LIMIT",
 		"p98=1s":                `figure "p98": allowed are p50, p90, p99, p999, server_p50,`,
-		" p99=1s":               `figure " p99"`,
+		"P99=1s":                `figure "P99"`,
 		"p99=500":               `"p99=500": limit "500": allowed are durations from 0s, such as 500ms`,
 		"p99=-1s":               `limit "-1s": allowed are durations from 0s`,
 		"lag_p99=1%":            `limit "1%": allowed are durations`,

@@ -20,7 +20,7 @@ func hpaLog(t *testing.T, text string) string {
 }
 
 func TestStatusOfAnHPA(t *testing.T) {
-	log, err := ReadHPALog(hpaLog(t, "990 1 1 20\n\n998.5 - - -\n1001 1 1 65\n1003 1 3 210.5\n1005.25 3 3 -\n1030 3 2 30\n1032 2 1 10\n"))
+	log, err := ReadHPALog(hpaLog(t, "985 2 2 20\n990 2 1 20\n\n998.5 - - -\n1001 1 1 65\n1003 1 3 210.5\n1005.25 3 3 -\n1030 3 2 30\n1032 2 1 10\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
