@@ -130,7 +130,7 @@
     c.told = [...keys.values(), ...(c.alarm ? [c.alarm] : [])];
     c.body = element('div', {class: 'plot'});
     if (!keys.size) caption.append(element('span', {class: 'unit'}, 'not measured'));
-    $('charts').append(element('figure', {id: c.id, class: c.wide ? 'wide' : ''}, caption, c.body));
+    $('charts').append(element('figure', {id: c.id, class: c.wide || c.alone ? 'wide' : ''}, caption, c.body));
     const axis = {stroke: () => colour('soft'), grid: {stroke: () => colour('grid'), width: 1}, ticks: {show: false}, font: '12px system-ui, sans-serif'};
     const reach = Math.max(c.atLeast, ...c.levels.map(l => l.value));
     c.plot = new uPlot({
@@ -225,6 +225,9 @@
 
   data.marks ??= [];
   data.spans ??= [];
+  // The last of an odd number of narrow charts has the row for itself.
+  const narrow = data.charts.filter(c => !c.wide);
+  if (narrow.length % 2) narrow.at(-1).alone = true;
   for (const c of data.charts) build(c);
   show(0, end);
   $('whole').addEventListener('click', () => show(0, end));

@@ -98,6 +98,9 @@ func verdict(s Summary) page.Remark {
 		v.Tone = page.Unsure
 	}
 	v.Text += "."
+	if !s.Validity.Valid {
+		v.Text, v.Tone = "This run does not count. What it showed: "+v.Text, page.Unsure
+	}
 	return v
 }
 
@@ -196,10 +199,24 @@ func thresholdTable(thresholds []Threshold) page.Table {
 			result = page.Cell{Text: "missed", Tone: page.Bad}
 		}
 		table.Rows = append(table.Rows, page.Row{
-			page.Words(t.Text), page.Number(cell(unknownAsNaN(t.Measured))), page.Number(cell(t.Limit)), result,
+			page.Words(t.Text), page.Number(t.amount(t.Measured)), page.Number(t.amount(&t.Limit)), result,
 		})
 	}
 	return table
+}
+
+// amount prints a limit, or what was measured, in its unit.
+func (t Threshold) amount(x *float64) string {
+	at := slices.IndexFunc(limitables(), func(l limitable) bool { return l.name == t.Figure })
+	switch {
+	case x == nil:
+		return notMeasured
+	case strings.HasSuffix(t.Text, "%"):
+		return percent(*x)
+	case at >= 0 && limitables()[at].seconds:
+		return milliseconds(x)
+	}
+	return cell(*x)
 }
 
 func decisionTable(decisions []timeline.Decision) page.Table {

@@ -23,7 +23,7 @@ func TestPageOfARun(t *testing.T) {
 	got := read(t, dir, "report.html")
 	for _, part := range []string{
 		"<h1>Load test one</h1>", "14 March 2026, 15:09:26 UTC",
-		"Interrupted after 0:03. Up to there: Promise missed: 50% of the requests had a prediction within 500 ms",
+		"This run does not count. What it showed: Interrupted after 0:03. Up to there: Promise missed: 50% of the requests had a prediction within 500 ms",
 		`data-figure="latency_server_s.p99"><b>450 ms</b>`, `data-figure="latency_client_s.p99"><b>600 ms</b>`,
 		`data-figure="slo_violations"><b>3 (50%)</b>`, `data-figure="replicas"><b>1.40 / 3</b>`,
 		"overloaded", "in_flight_cap",
@@ -31,6 +31,32 @@ func TestPageOfARun(t *testing.T) {
 	} {
 		if !strings.Contains(got, part) {
 			t.Errorf("report.html does not contain %q", part)
+		}
+	}
+}
+
+func TestThresholdsAreShownInTheirUnits(t *testing.T) {
+	dir, scheduled := small(t)
+	limited := plan(run("one"), scheduled)
+	for _, text := range []string{"client_p99=700ms", "violations=1%", "violations=3", "p99=1s"} {
+		limit, err := report.ParseLimit(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limited.Limits = append(limited.Limits, limit)
+	}
+	if _, err := report.Make(dir, limited); err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, dir, "report.html")
+	for _, row := range []string{
+		`client_p99=700ms</th><td class="number ">600 ms</td><td class="number ">700 ms</td><td class="good">passed`,
+		`violations=1%</th><td class="number ">50%</td><td class="number ">1%</td><td class="bad">missed`,
+		`violations=3</th><td class="number ">3</td><td class="number ">3</td><td class="good">passed`,
+		`p99=1s</th><td class="number ">–</td><td class="number ">1000 ms</td><td class="bad">missed`, // Prometheus was not asked
+	} {
+		if !strings.Contains(got, row) {
+			t.Errorf("report.html does not contain %q", row)
 		}
 	}
 }
