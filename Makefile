@@ -24,13 +24,13 @@ WORKLOADS ?=
 OUT      ?=
 export STACK CONTEXT REGISTRY BUILDER MODEL
 # Only for those who replay: the names are also flags of the programs under test.
-demo loadtest compare: export TRACE := $(TRACE)
-demo loadtest compare: export SCALE := $(SCALE)
-demo loadtest compare: export SPEED := $(SPEED)
-demo loadtest compare: export ARRIVALS := $(ARRIVALS)
-demo loadtest compare: export SEED := $(SEED)
-demo loadtest compare: export IMAGES := $(IMAGES)
-demo loadtest compare: export RUN := $(RUN)
+demo demo-local loadtest compare: export TRACE := $(TRACE)
+demo demo-local loadtest compare: export SCALE := $(SCALE)
+demo demo-local loadtest compare: export SPEED := $(SPEED)
+demo demo-local loadtest compare: export ARRIVALS := $(ARRIVALS)
+demo demo-local loadtest compare: export SEED := $(SEED)
+demo demo-local loadtest compare: export IMAGES := $(IMAGES)
+demo demo-local loadtest compare: export RUN := $(RUN)
 compare: export RUNS := $(RUNS)
 compare: export SCALERS := $(SCALERS)
 simulate: export TRACE := $(TRACE)
