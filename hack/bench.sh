@@ -2,7 +2,7 @@
 # Measures each part beside its limit or its peer, in the same run, and writes
 # results/bench.json.
 #
-# BENCH=modelserver|dispatcher|scaler|all (or the first argument) picks the part. More
+# BENCH=modelserver|dispatcher|scaler|loadtest|all (or the first argument) picks the part. More
 # arguments are flags of that part's measurement, for example
 # `hack/bench.sh dispatcher --rounds 1 --stretch 1s`. PICTURE=file.jpg is
 # preprocessed besides the pictures that are made up.
@@ -15,9 +15,9 @@ set -euo pipefail
 part=${1:-${BENCH:-all}}
 [ $# -eq 0 ] || shift
 case $part in
-  modelserver | dispatcher | scaler) ;;
-  all) [ $# -eq 0 ] || die "flags go with one part: hack/bench.sh modelserver|dispatcher|scaler FLAGS" ;;
-  *) die "BENCH=$part: it is modelserver, dispatcher, scaler or all" ;;
+  modelserver | dispatcher | scaler | loadtest) ;;
+  all) [ $# -eq 0 ] || die "flags go with one part: hack/bench.sh modelserver|dispatcher|scaler|loadtest FLAGS" ;;
+  *) die "BENCH=$part: it is modelserver, dispatcher, scaler, loadtest or all" ;;
 esac
 
 cores=$(nproc)
@@ -59,7 +59,15 @@ bench_scaler() {
   taskset --cpu-list 0 "$STATE/bin/simulate" bench --out "$out" "$@"
 }
 
-for each in modelserver dispatcher scaler; do
+bench_loadtest() {
+  timed "building the load tester's bench and vegetabench" bash -c "cd '$ROOT/loadtest' && GOWORK=off go build -trimpath -buildvcs=false -o '$STATE/bin/loadbench' ./cmd/bench &&
+    cd '$ROOT/hack/vegetabench' && GOWORK=off go build -trimpath -buildvcs=false -o '$STATE/bin/' ."
+  say "measuring the load tester on core $second_core, which takes about five minutes"
+  "$STATE/bin/loadbench" run --vegeta "$STATE/bin/vegetabench" --picture "$ROOT/models/vehicles/samples/car.jpg" \
+    --load-cpus "$second_core" --server-cpus 0 --out "$out" "$@"
+}
+
+for each in modelserver dispatcher scaler loadtest; do
   case $part in "$each" | all) "bench_$each" "$@" ;; esac
 done
 say "written to results/bench.json"

@@ -12,7 +12,7 @@ unformatted=$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l)
 if [ -n "$unformatted" ]; then
   echo "gofmt would change (make fmt):" >&2; sed 's/^/  /' <<<"$unformatted" >&2; status=1
 fi
-for module in apps infra loadtest scaler scaler/upstream hack/localcluster hack/asynqbench; do
+for module in apps infra loadtest scaler scaler/upstream hack/localcluster hack/asynqbench hack/vegetabench; do
   say "lint: $module"
   (cd "$module" && GOWORK=off go mod tidy -diff) || { echo "$module/go.mod is not tidy" >&2; status=1; }
   (cd "$module" && GOWORK=off golangci-lint run --build-tags e2e,libjpeg ./...) || status=1

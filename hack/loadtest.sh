@@ -4,8 +4,11 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 trace=${TRACE:-demo}
-[ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt
-[ -f "$trace" ] || die "TRACE=${TRACE:-demo}: neither a file nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
+case $trace in
+  *:*=*) ;; # a formula, as `loadtest run --help` lists them
+  *) [ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt ;;
+esac
+[[ $trace == *:*=* || -f $trace ]] || die "TRACE=${TRACE:-demo}: neither a file, nor a formula, nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
 
 environment=$("$ROOT/hack/env.sh")
 eval "$environment"

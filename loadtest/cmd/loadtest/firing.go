@@ -70,22 +70,32 @@ type view struct {
 	sent    atomic.Uint64
 	present atomic.Pointer[timeline.Present]
 
-	lastElapsed time.Duration
-	lastDue     int
-	lastSent    uint64
+	// last is where the rates were last counted from.
+	last struct {
+		elapsed         time.Duration
+		due             int
+		sent            uint64
+		wanted, reached float64
+	}
 }
+
+// shortestRate is the least time to tell a rate from.
+const shortestRate = 500 * time.Millisecond
 
 // state is the run's state now.
 func (v *view) state(now time.Time) progress.State {
 	times := v.plan.schedule.times
 	elapsed, sent, present := now.Sub(v.start), v.sent.Load(), v.present.Load()
 	due, _ := slices.BinarySearch(times, elapsed)
-	seconds := (elapsed - v.lastElapsed).Seconds()
+	if passed := elapsed - v.last.elapsed; passed >= shortestRate {
+		v.last.wanted, v.last.reached = float64(due-v.last.due)/passed.Seconds(), float64(sent-v.last.sent)/passed.Seconds()
+		v.last.elapsed, v.last.due, v.last.sent = elapsed, due, sent
+	}
 	latency := v.recent.Quantiles(elapsed, 0.5, report.Quantile)
 	s := progress.State{
 		Elapsed: elapsed, Total: times[len(times)-1],
 		Sent: int(sent), Scheduled: len(times),
-		Wanted: float64(due-v.lastDue) / seconds, Reached: float64(sent-v.lastSent) / seconds,
+		Wanted: v.last.wanted, Reached: v.last.reached,
 		P50: latency[0], P99: latency[1],
 		Queue: present.Queue, Ready: present.Ready, Starting: present.Starting,
 	}
@@ -93,7 +103,6 @@ func (v *view) state(now time.Time) progress.State {
 		s.Errors = t.Due() - t.Outcomes[record.Answered]
 		s.InFlight = max(int(sent)-t.Sent(), 0)
 	})
-	v.lastElapsed, v.lastDue, v.lastSent = elapsed, due, sent
 	return s
 }
 

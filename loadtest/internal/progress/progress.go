@@ -63,7 +63,10 @@ func (s State) replicas() string {
 
 // interruption says what is waited for.
 func (s State) interruption() string {
-	return fmt.Sprintf("interrupted: waiting for %d requests under way (Ctrl-C again quits at once)", s.InFlight)
+	if s.InFlight == 0 {
+		return "interrupted"
+	}
+	return fmt.Sprintf("interrupted; still under way: %d (Ctrl-C again quits at once)", s.InFlight)
 }
 
 // View is the state in several lines, none longer than width.

@@ -40,6 +40,8 @@ func TestLine(t *testing.T) {
 func TestView(t *testing.T) {
 	interrupted := example()
 	interrupted.Interrupted = true
+	ended := nothingKnown()
+	ended.Interrupted, ended.InFlight = true, 0
 	over := nothingKnown()
 	over.Elapsed, over.Total = 2*time.Hour+time.Second, 2*time.Hour
 	for _, tt := range []struct {
@@ -58,7 +60,13 @@ func TestView(t *testing.T) {
 			"████░░░░░░░░░   36%  1:05 of 3:00, 1:55 left",
 			"rate       32.0 of 32.0/s", "p50, 10 s  41 ms", "p99, 10 s  300 ms",
 			"sent       700 of 3358", "in flight  4", "errors     2", "queue      5", "replicas   3 + 1 starting",
-			"interrupted: waiting for 4 requests under w…",
+			"interrupted; still under way: 4 (Ctrl-C aga…",
+		}},
+		{"interrupted, and all is answered", ended, 100, []string{
+			strings.Repeat("█", 21) + strings.Repeat("░", 39) + "   36%  1:05 of 3:00, 1:55 left",
+			"rate       – of 32.0/s        p50, 10 s  –                  p99, 10 s  –",
+			"sent       700 of 3358        in flight  0                  errors     2",
+			"interrupted",
 		}},
 		{"one without room for a bar", nothingKnown(), 20, []string{
 			"36%  1:05 of 3:00, …",
@@ -122,7 +130,7 @@ func TestPrintToAFile(t *testing.T) {
 	if want := []string{"0:05/1:00", "loadtest:", "0:10/1:00", "0:15/1:00", "0:20/1:00"}; !slices.Equal(got, want) {
 		t.Errorf("got lines of %v, want of %v", got, want)
 	}
-	if want := "loadtest: interrupted: waiting for 9 requests under way (Ctrl-C again quits at once)"; lines[1] != want {
+	if want := "loadtest: interrupted; still under way: 9 (Ctrl-C again quits at once)"; lines[1] != want {
 		t.Errorf("got %q, want %q", lines[1], want)
 	}
 }
@@ -163,7 +171,7 @@ func TestPrintToATerminal(t *testing.T) {
 	text := run(t, func() int { return 60 })
 	shown := screen(text, 60)
 	// The last view, once, and the cursor below it.
-	if len(shown) != 6 || !strings.Contains(shown[0], "0:20 of 1:00, 0:40 left") || !strings.HasPrefix(shown[4], "interrupted: waiting for 9") || shown[5] != "" {
+	if len(shown) != 6 || !strings.Contains(shown[0], "0:20 of 1:00, 0:40 left") || !strings.HasPrefix(shown[4], "interrupted; still under way: 9") || shown[5] != "" {
 		t.Errorf("the terminal shows\n%s", strings.Join(shown, "\n"))
 	}
 	if draws := strings.Count(text, "left"); draws != 22 {
@@ -180,7 +188,7 @@ func TestPrintToATerminalThatBecomesNarrower(t *testing.T) {
 		return 120
 	})
 	// The terminal wraps what was drawn: the bar's 91 characters to 3 rows, the
-	// lines of 107 and 42 to 3 and 2, the interruption's 74 to 2. From the last of
+	// lines of 107 and 42 to 3 and 2, the interruption's 60 to 2. From the last of
 	// these 10 rows it is 9 up to the first.
 	if up := strings.Count(text, "\x1b[9A\r\x1b[J"); up != 1 {
 		t.Errorf("goes up 9 rows %d times, want once:\n%q", up, text)
