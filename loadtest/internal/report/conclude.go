@@ -16,6 +16,8 @@ const (
 	// mostEpisodes and mostReactions are told about; the greatest are.
 	mostEpisodes  = 3
 	mostReactions = 3
+	// notableGap is how many seconds unknown are worth a word; the second before the first scrape is not.
+	notableGap = 3
 	// lateShare is the share of the SLO above which a send lag may have cost it.
 	lateShare = 0.2
 	// before is how many seconds ahead of a stretch its cause is looked for: what
@@ -49,7 +51,7 @@ func Conclude(s Summary, sec Seconds) []page.Remark {
 		}
 		say(page.Bad, "Thresholds missed:", "%s.", strings.Join(texts, ", "))
 	}
-	if gaps, of := unmeasured(sec); gaps > 0 && of > 0 {
+	if gaps, of := unmeasured(sec); gaps >= notableGap {
 		say(page.Unsure, "Gaps:", "Prometheus knew nothing of the replicas for %d of %d s. Costs go on with the last count that was seen.", gaps, of)
 	}
 	return all
@@ -60,9 +62,9 @@ func aboutLatency(s Summary) []page.Remark {
 		return []page.Remark{{Tone: page.Unsure, Term: "Server-side latency was not measured,", Text: "so only what the clients saw is known."}}
 	}
 	promise := milliseconds(&s.SLO.LatencyS)
-	server := page.Remark{Tone: page.Good, Text: fmt.Sprintf("is %s, within the promise of %s.", milliseconds(s.Server.P99), promise)}
+	server := page.Remark{Tone: page.Good, Text: fmt.Sprintf("of the answered requests is %s, within the promise of %s.", milliseconds(s.Server.P99), promise)}
 	if *s.Server.P99 > s.SLO.LatencyS {
-		server = page.Remark{Tone: page.Bad, Text: fmt.Sprintf("is %s, above the promise of %s.", milliseconds(s.Server.P99), promise)}
+		server = page.Remark{Tone: page.Bad, Text: fmt.Sprintf("of the answered requests is %s, above the promise of %s.", milliseconds(s.Server.P99), promise)}
 	}
 	server.Term = "Server-side p99"
 	all := []page.Remark{server}

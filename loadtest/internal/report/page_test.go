@@ -114,7 +114,7 @@ func TestConclude(t *testing.T) {
 	}{
 		"a good run": {
 			func(*report.Summary, *report.Seconds) {},
-			[]string{"✓ Server-side p99 is 200 ms, within the promise of 500 ms.", "✓ No violation:", "CPU: 40% of what the replicas may use was used."},
+			[]string{"✓ Server-side p99 of the answered requests is 200 ms, within the promise of 500 ms.", "✓ No violation:", "CPU: 40% of what the replicas may use was used."},
 			[]string{"✗", "≈"},
 		},
 		"too few replicas while more were starting": {
@@ -196,7 +196,7 @@ func TestConclude(t *testing.T) {
 		},
 		"a promise that was missed on the server": {
 			func(s *report.Summary, _ *report.Seconds) { s.Server.P99, s.Client.P99 = number(0.8), number(0.81) },
-			[]string{"✗ Server-side p99 is 800 ms, above the promise of 500 ms."},
+			[]string{"✗ Server-side p99 of the answered requests is 800 ms, above the promise of 500 ms."},
 			[]string{"The clients saw more"},
 		},
 		"time lost on the way": {
