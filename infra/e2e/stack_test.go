@@ -182,7 +182,8 @@ func burst(t *testing.T, outputs map[string]string) {
 	out := filepath.Join(dir, "run")
 	cmd := exec.CommandContext(t.Context(), filepath.Join("..", "..", ".headroom", "bin", "loadtest"), "run",
 		"--target", outputs["dispatcherUrl"], "--prometheus", outputs["prometheusUrl"], "--scaler", outputs["scaler"],
-		"--trace", trace, "--images", filepath.Join("..", "..", "models", "vehicles", "samples"), "--out", out)
+		"--trace", trace, "--images", filepath.Join("..", "..", "models", "vehicles", "samples"), "--out", out,
+		"--lag-bound", "1h") // the load tester shares the cores with all the rest, and no latency is judged here
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
