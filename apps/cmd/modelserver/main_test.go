@@ -413,6 +413,8 @@ func TestBadInput(t *testing.T) {
 		{"a number out of its range", []string{"--model", folder, "--slots", "257"}, 2, "--slots is 257; allowed: 0 to 256"},
 		{"a duration out of its range", []string{"--model", folder, "--timeout", "2m"}, 2, "--timeout is 2m0s; allowed: 1ms to 1m30s"},
 		{"a batch out of its range", []string{"--model", folder, "--max-batch", "65"}, 2, "--max-batch is 65; allowed: 0 to 64"},
+		{"a CPU limit at no absolute path", []string{"--model", folder, "--cpu-max", "cpu.max"}, 2, `--cpu-max is "cpu.max"; allowed: an absolute path`},
+		{"a CPU limit that is not there", []string{"--model", folder, "--ort-lib", "x", "--cpu-max", "/nowhere/cpu.max"}, 2, "--cpu-max: reading /nowhere/cpu.max: open nowhere/cpu.max: no such file or directory"},
 		{"too little memory for a body", []string{"--model", folder, "--max-body", "2097152", "--max-body-memory", "1048576"}, 2, "--max-body-memory is 1048576; allowed: from --max-body, 2097152"},
 		{"a collector that is none", []string{"--model", folder, "--otlp-endpoint", "collector:4318"}, 2, `--otlp-endpoint is "collector:4318"; allowed: http://host:4318 or the same with https`},
 		{"a share out of its range", []string{"--model", folder, "--trace-sample-ratio", "2"}, 2, "--trace-sample-ratio is 2; allowed: 0 to 1"},

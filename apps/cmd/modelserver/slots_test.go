@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -176,4 +177,32 @@ func TestTheCPULimitChangesBeforeTheModelIsLoaded(t *testing.T) {
 	second.follow(3)
 	second.loaded(r.sizer.model)
 	r.await(t, "inference_slots", "3")
+}
+
+// The limit of --cpu-max is followed like a cgroup's, which holds where it is less,
+// and Go's threads follow both.
+func TestTheCPULimitOfAFile(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	r := &resized{root: t.TempDir()}
+	r.limit(t, "600000")
+	put := func(quota string) {
+		t.Helper()
+		path := filepath.Join(r.root, "cpu.max")
+		if err := errors.Join(os.WriteFile(path+".new", []byte(quota+" 100000\n"), 0o600), os.Rename(path+".new", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("15000")
+	r.sizer = startSizer(t.Context(), options{CPUMax: "/cpu.max"}, os.DirFS(r.root), 8, 5*time.Millisecond, slog.New(slog.DiscardHandler))
+	r.metrics = r.sizer.metrics.Handler()
+	r.await(t, "modelserver_cpu_limit_cores", "0.15")
+	if n := runtime.GOMAXPROCS(0); n > 2 {
+		t.Errorf("%d threads with 0.15 cores, want 2 at most", n)
+	}
+	put("700000")
+	r.await(t, "modelserver_cpu_limit_cores", "6")
+	r.limit(t, "300000")
+	r.await(t, "modelserver_cpu_limit_cores", "3")
+	put("200000")
+	r.await(t, "modelserver_cpu_limit_cores", "2")
 }

@@ -3,6 +3,7 @@ package cpuquota_test
 import (
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -75,5 +76,19 @@ func TestCoresOfThisProcess(t *testing.T) {
 	got, err := cpuquota.Cores(os.DirFS("/"), runtime.NumCPU())
 	if err != nil || got <= 0 || got > float64(runtime.NumCPU()) {
 		t.Errorf("got %v cores, %v", got, err)
+	}
+}
+
+func TestTheLimitOfAFile(t *testing.T) {
+	for text, want := range map[string]float64{"15000 100000\n": 0.15, "max 100000\n": 8, "900000 100000": 8} {
+		files := fstest.MapFS{"run/cpu.max": {Data: []byte(text)}}
+		if cores, err := cpuquota.File(files, "run/cpu.max", 8); err != nil || cores != want {
+			t.Errorf("%q: %v cores, %v; want %v", text, cores, err, want)
+		}
+	}
+	for name, files := range map[string]fstest.MapFS{"none": {}, "bad": {"run/cpu.max": {Data: []byte("15%")}}} {
+		if cores, err := cpuquota.File(files, "run/cpu.max", 8); err == nil || !strings.Contains(err.Error(), "/run/cpu.max") {
+			t.Errorf("%s: %v cores, %v; want an error that names the file", name, cores, err)
+		}
 	}
 }

@@ -67,12 +67,13 @@ func serve(folder, address string) {
 
 // burn keeps two threads busy.
 func burn() {
-	go func() {
-		for {
+	var sum atomic.Uint64
+	spin := func() {
+		for sum.Add(1) > 0 {
 		}
-	}()
-	for {
 	}
+	go spin()
+	spin()
 }
 
 // parent is a scaler that is killed.
