@@ -144,14 +144,14 @@ func Run(ctx context.Context, c Config, start time.Time, schedule []time.Duratio
 	return false
 }
 
-// collectRarely lets garbage grow to four times what is in use, unless GOGC says
+// collectRarely lets garbage grow to twice what is in use, unless GOGC says
 // otherwise: a collection takes the time of requests that are due. It returns
 // what puts things back.
 func collectRarely() (restore func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	const percent = 400
+	const percent = 200
 	before := debug.SetGCPercent(percent)
 	return func() { debug.SetGCPercent(before) }
 }
