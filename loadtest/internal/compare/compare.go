@@ -73,8 +73,8 @@ func Load(dirs []string, progress io.Writer) ([]Run, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
-		if real, err := filepath.EvalSymlinks(absolute); err == nil {
-			absolute = real
+		if resolved, err := filepath.EvalSymlinks(absolute); err == nil {
+			absolute = resolved
 		}
 		if first, twice := seen[absolute]; twice {
 			return nil, fmt.Errorf("%s and %s are the same run; allowed is each run once", first, dir)
@@ -99,7 +99,7 @@ func New(runs []Run) (*Comparison, error) {
 	if len(runs) == 0 {
 		return nil, fmt.Errorf("no run to compare; needed is at least one")
 	}
-	if err := comparable(runs); err != nil {
+	if err := sameDemand(runs); err != nil {
 		return nil, err
 	}
 	c := &Comparison{Notes: environments(runs)}
@@ -146,7 +146,7 @@ var demand = []property{
 	{"mode", func(s report.Summary) string { return s.Run.Mode }},
 }
 
-func comparable(runs []Run) error {
+func sameDemand(runs []Run) error {
 	first := runs[0]
 	scheduled := map[int64]Run{}
 	for _, r := range runs {

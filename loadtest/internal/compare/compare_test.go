@@ -50,6 +50,7 @@ func load(t *testing.T, dirs ...string) []compare.Run {
 }
 
 func TestOnlyRunsOfTheSameDemandAreCompared(t *testing.T) {
+	one := brieflyRun(t, t.TempDir(), "one", "custom", nil)
 	for name, tt := range map[string]struct {
 		change func(*runtest.Run)
 		want   string
@@ -65,14 +66,15 @@ func TestOnlyRunsOfTheSameDemandAreCompared(t *testing.T) {
 		"part":     {func(r *runtest.Run) { r.Rates = brief()[:30] }, "in its schedule and"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			one, other := brieflyRun(t, dir, "one", "custom", nil), brieflyRun(t, dir, "other", "hpa70", tt.change)
+			other := brieflyRun(t, t.TempDir(), "other", "hpa70", tt.change)
 			_, err := compare.New(load(t, one, other))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("%v, want an error with %q", err, tt.want)
 			}
-			if name != "seed" && !(strings.Contains(err.Error(), one) && strings.Contains(err.Error(), other)) {
-				t.Errorf("%v does not name both folders", err)
+			for _, dir := range []string{one, other} {
+				if name != "seed" && !strings.Contains(err.Error(), dir) {
+					t.Errorf("%v does not name %s", err, dir)
+				}
 			}
 		})
 	}
@@ -148,8 +150,7 @@ func TestFilesOfAComparison(t *testing.T) {
 		Groups []struct {
 			Label string   `json:"label"`
 			Runs  []string `json:"runs"`
-			Left  []struct{ Run, Reason string }
-			LeftO []struct {
+			Left  []struct {
 				Run    string `json:"run"`
 				Reason string `json:"reason"`
 			} `json:"left_out"`
@@ -165,11 +166,11 @@ func TestFilesOfAComparison(t *testing.T) {
 		t.Fatal(err)
 	}
 	custom, hpa := got.Groups[0], got.Groups[1]
-	if !slices.Equal(custom.Runs, []string{"custom-1", "custom-2"}) || custom.LeftO[0].Run != "custom-3" || custom.LeftO[0].Reason != "interrupted" {
-		t.Errorf("custom: %v counted, %v left out", custom.Runs, custom.LeftO)
+	if !slices.Equal(custom.Runs, []string{"custom-1", "custom-2"}) || custom.Left[0].Run != "custom-3" || custom.Left[0].Reason != "interrupted" {
+		t.Errorf("custom: %v counted, %v left out", custom.Runs, custom.Left)
 	}
-	if !slices.Equal(hpa.Runs, []string{"hpa70-1"}) || !strings.Contains(hpa.LeftO[0].Reason, "invalid: send lag p99") {
-		t.Errorf("hpa70: %v counted, %v left out", hpa.Runs, hpa.LeftO)
+	if !slices.Equal(hpa.Runs, []string{"hpa70-1"}) || !strings.Contains(hpa.Left[0].Reason, "invalid: send lag p99") {
+		t.Errorf("hpa70: %v counted, %v left out", hpa.Runs, hpa.Left)
 	}
 	one, two := summaryOf(t, dirs[0]), summaryOf(t, dirs[1])
 	mean := (one.Cost.ReplicaSeconds + two.Cost.ReplicaSeconds) / 2
