@@ -4,6 +4,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+# It needs no cluster, but the machine for itself.
+timed "tests of the loop without a cluster" "$ROOT/hack/demo-local-test.sh"
 timed "tools" "$ROOT/hack/tools.sh" pulumi
 if [ -z "${CONTEXT:-}" ]; then
   if [ -e "$(dirname "$LOCAL_KUBECONFIG")" ]; then
