@@ -118,4 +118,4 @@ tools: ## build or find the pinned tools
 	@hack/tools.sh all
 
 clean: ## remove what was built in this checkout (not the results, not the cluster)
-	@rm -rf .headroom/images .headroom/images.json .headroom/bin
+	@rm -rf .headroom/images .headroom/images.json .headroom/bin .headroom/demo-local

@@ -68,7 +68,7 @@ nothing_left 5
 say "demo-local: a part dies"
 begin broken "--length 60s"
 says "requests "
-kill -KILL "$(pgrep -f -- "$STATE/bin/devredis --listen 127.0.0.1:16380" | head -1)"
+kill -KILL "$(pgrep -f -- "$STATE/demo-local/bin/devredis --listen 127.0.0.1:16380" | head -1)"
 wait "$pid" && fail "exit code 0" || [ $? -eq 1 ] || fail "exit code $?, want 1"
 grep -q 'redis has ended by itself' "$log" || fail "it doesn't say which part has died"
 nothing_left 0

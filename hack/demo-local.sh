@@ -28,20 +28,22 @@ done
 
 timed "ONNX Runtime and Prometheus" bash -c "'$ROOT/hack/ort.sh' && '$ROOT/hack/prometheus.sh'"
 tags=$(jpeg_tags)
-mkdir -p "$STATE/bin"
-build() { (cd "$ROOT/$1" && shift && GOWORK=off go build -trimpath -buildvcs=false -o "$STATE/bin/" "$@"); }
-timed "building dispatcher and model server" build apps -tags "$tags" ./cmd/modelserver ./cmd/dispatcher ./cmd/devredis
-timed "building the scaler" build scaler ./cmd/scaler
+bin=$STATE/demo-local/bin
+mkdir -p "$bin"
+# Without Kubernetes' client, which takes as long to compile as all the rest.
+build() { (cd "$ROOT/$1" && shift && GOWORK=off go build -trimpath -buildvcs=false -o "$bin/" "$@"); }
+timed "building dispatcher and model server" build apps -tags "nokubernetes${tags:+,$tags}" ./cmd/modelserver ./cmd/dispatcher ./cmd/devredis
+timed "building the scaler" build scaler -tags nokubernetes ./cmd/scaler
 timed "building the load tester" build loadtest ./cmd/loadtest
 
 # What a run writes but for its results; kept until the next one, to look into.
-work=$STATE/demo-local
+work=$STATE/demo-local/run
 rm -rf "$work"
 mkdir -p "$work/prometheus" "$work/replicas"
 cat >"$work/scaler.yaml" <<EOF
 processes:
   command:
-    - $STATE/bin/modelserver
+    - $bin/modelserver
     - --model=$model
     - --ort-lib=$STATE/lib/libonnxruntime.so.1
     - --listen=\$address
@@ -107,12 +109,12 @@ trap 'exit 129' HUP
 
 say "starting"
 began=$SECONDS
-launch redis "$STATE/bin/devredis" --listen "$redis"
-launch dispatcher "$STATE/bin/dispatcher" --redis "redis://$redis/0" --backends-file "$work/replicas/replicas.json" \
+launch redis "$bin/devredis" --listen "$redis"
+launch dispatcher "$bin/dispatcher" --redis "redis://$redis/0" --backends-file "$work/replicas/replicas.json" \
   --listen "$dispatcher" --metrics-listen "$dispatcher_metrics"
 launch prometheus "$(command -v prometheus)" --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/prometheus" \
   --web.listen-address="$prometheus" --log.level=warn
-launch scaler "$STATE/bin/scaler" --config "$work/scaler.yaml"
+launch scaler "$bin/scaler" --config "$work/scaler.yaml"
 
 # ended says which part has ended by itself, if any has.
 ended() {
@@ -143,7 +145,7 @@ printf '    ready: %d s; the scaler explains itself at http://%s\n' $((SECONDS -
 began=$SECONDS
 say "replay of ${TRACE:-demo}"
 # shellcheck disable=SC2086 # several flags
-setsid setpriv --pdeathsig KILL "$STATE/bin/loadtest" run --target "http://$dispatcher" --prometheus "http://$prometheus" --scaler custom-local \
+setsid setpriv --pdeathsig KILL "$bin/loadtest" run --target "http://$dispatcher" --prometheus "http://$prometheus" --scaler custom-local \
   --trace "$trace" --scale "${SCALE:-1}" --speed "${SPEED:-1}" --arrivals "${ARRIVALS:-poisson}" --seed "${SEED:-1}" \
   --images "${IMAGES:-$ROOT/models/vehicles/samples}" --out "$ROOT/results/$run" ${LOADTEST_FLAGS:-} &
 pids[loadtest]=$!

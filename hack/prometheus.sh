@@ -11,11 +11,10 @@ if [ ! -x "$cached" ]; then
   say "fetching Debian's prometheus"
   work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
   fetch() { (cd "$work" && apt-get -qq -o APT::Sandbox::User="$(id -un)" download prometheus >log 2>&1); }
-  if ! fetch; then
-    [ "$EUID" -eq 0 ] && apt-get -qq update >/dev/null && fetch || {
-      cat "$work/log" >&2
-      die "Debian's package prometheus can't be fetched; as root: apt-get update"
-    }
+  fetch_anew() { [ "$EUID" -eq 0 ] && apt-get -qq update >/dev/null && fetch; }
+  if ! fetch && ! fetch_anew; then
+    cat "$work/log" >&2
+    die "Debian's package prometheus can't be fetched; as root: apt-get update"
   fi
   dpkg-deb --extract "$work"/prometheus_*.deb "$work/root"
   mkdir -p "$(dirname "$cached")"

@@ -1,11 +1,9 @@
-// Package endpoints finds the model server replicas: as the ready addresses of
-// a Kubernetes Service, as a fixed list that it probes, or as a list in a file. It
-// is the only package that knows Kubernetes.
+//go:build !nokubernetes
+
 package endpoints
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -27,23 +25,6 @@ import (
 	"headroom.dev/apps/internal/dispatch"
 	"headroom.dev/apps/internal/fleet"
 )
-
-// Service is a Kubernetes Service and one of its ports.
-type Service struct {
-	// Namespace and Name name it.
-	Namespace, Name string
-	// Port is the port's name.
-	Port string
-}
-
-// ParseService reads NAMESPACE/NAME.
-func ParseService(text string) (Service, error) {
-	namespace, name, ok := strings.Cut(text, "/")
-	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
-		return Service{}, errors.New("is not NAMESPACE/SERVICE")
-	}
-	return Service{Namespace: namespace, Name: name}, nil
-}
 
 // Client connects to the cluster of a kubeconfig file, or, where the file's
 // name is empty, to the one that this program runs in. Nothing is sent yet.

@@ -8,7 +8,6 @@ import (
 	"headroom.dev/scaler/internal/command"
 	"headroom.dev/scaler/internal/config"
 	"headroom.dev/scaler/internal/control"
-	"headroom.dev/scaler/internal/kubescale"
 	"headroom.dev/scaler/internal/processes"
 )
 
@@ -40,29 +39,4 @@ func onThisMachine(p config.Processes, log *slog.Logger) (place, error) {
 		return place{}, command.AsMisuse(err)
 	}
 	return place{target: target, leads: func() bool { return true }, elect: func(context.Context) {}, close: target.Close}, nil
-}
-
-func (c *runCommand) inKubernetes(cfg config.Config, identity string, log *slog.Logger) (place, error) {
-	client, err := kubescale.Connect(c.Kubeconfig)
-	if err != nil {
-		return place{}, command.AsMisuse(err)
-	}
-	kubescale.RouteLogs(log)
-	t := cfg.Target
-	out := place{store: kubescale.NewStore(client, t.Namespace, cfg.State.ConfigMap), leads: func() bool { return true }, elect: func(context.Context) {}}
-	if cfg.Lease.Enabled {
-		election, err := kubescale.NewElection(client, cfg.Lease.Namespace, cfg.Lease.Name, identity, log)
-		if err != nil {
-			return place{}, err
-		}
-		out.leads, out.elect = election.Leads, election.Run
-	}
-	target, err := kubescale.NewTarget(client,
-		kubescale.Ref{APIVersion: t.APIVersion, Kind: t.Kind, Resource: t.Resource, Namespace: t.Namespace, Name: t.Name},
-		kubescale.Options{Identity: identity, Container: t.Container, Log: log})
-	if err != nil {
-		return place{}, command.AsMisuse(err)
-	}
-	out.target, out.close = target, target.Close
-	return out, nil
 }

@@ -16,8 +16,9 @@ import (
 const (
 	// period is the time that a quota is for, the CFS's usual one.
 	period = 100 * time.Millisecond
-	// finest is the least time between two looks at a process's clock.
-	finest = time.Millisecond
+	// finest is the least time between two looks at a process's clock. The CFS, which
+	// gives each CPU 5 ms at a time, isn't finer.
+	finest = 2 * time.Millisecond
 )
 
 // quota is the CPU that a process may use, in cores; 0 is no limit. It may be

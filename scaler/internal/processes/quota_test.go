@@ -66,7 +66,7 @@ func TestTheBudget(t *testing.T) {
 	const ms = time.Millisecond
 	for name, looks := range map[string][]look{
 		"an idle process may run, and is looked at before two cores could use it up": {{0, 0, true, 10 * ms}, {10 * ms, 0, true, 10 * ms}},
-		"the nearer the end of the quota, the sooner":                                {{0, 0, true, 10 * ms}, {10 * ms, 16 * ms, true, 2 * ms}, {12 * ms, 19 * ms, true, ms}},
+		"the nearer the end of the quota, the sooner":                                {{0, 0, true, 10 * ms}, {10 * ms, 16 * ms, true, 2 * ms}, {12 * ms, 19 * ms, true, 2 * ms}},
 		"one that has used it up waits for the next period":                          {{0, 0, true, 10 * ms}, {10 * ms, 20 * ms, false, 90 * ms}, {100 * ms, 20 * ms, true, 10 * ms}},
 		"what was too much is taken off the next":                                    {{0, 0, true, 10 * ms}, {10 * ms, 26 * ms, false, 90 * ms}, {100 * ms, 26 * ms, true, 7 * ms}},
 		"much too much off several":                                                  {{0, 0, true, 10 * ms}, {10 * ms, 50 * ms, false, 90 * ms}, {100 * ms, 50 * ms, false, 100 * ms}, {200 * ms, 50 * ms, true, 5 * ms}},
