@@ -30,8 +30,8 @@ timed "ONNX Runtime and Prometheus" bash -c "'$ROOT/hack/ort.sh' && '$ROOT/hack/
 tags=$(jpeg_tags)
 bin=$STATE/demo-local/bin
 mkdir -p "$bin"
-# Without Kubernetes' client and msgpack, which nothing here needs: they would take as
-# long to compile as all the rest.
+# Without Kubernetes' client and msgpack, which nothing here needs and
+# which take long to compile.
 build() { (cd "$ROOT/$1" && shift && GOWORK=off go build -trimpath -buildvcs=false -o "$bin/" "$@"); }
 timed "building dispatcher and model server" build apps -tags "nokubernetes,nomsgpack${tags:+,$tags}" ./cmd/modelserver ./cmd/dispatcher ./cmd/devredis
 timed "building the scaler" build scaler -tags nokubernetes ./cmd/scaler

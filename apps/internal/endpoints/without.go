@@ -13,7 +13,7 @@ import (
 var errWithout = errors.New("this dispatcher was built without Kubernetes (tag nokubernetes)")
 
 // NoClient stands for a connection to a cluster where there is none. A build without
-// Kubernetes' client takes half the time.
+// Kubernetes' client is much shorter.
 type NoClient struct{}
 
 // Client fails.

@@ -11,7 +11,7 @@ import (
 )
 
 // inKubernetes is what a build without Kubernetes' client can't do. Such a build
-// takes half the time, for who tries the loop on processes.
+// is much shorter, for who tries the loop on processes.
 func (c *runCommand) inKubernetes(config.Config, string, *slog.Logger) (place, error) {
 	return place{}, command.AsMisuse(errors.New("target: this scaler was built without Kubernetes (tag nokubernetes), must be processes"))
 }
