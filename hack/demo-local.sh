@@ -21,7 +21,7 @@ network=127.8.0.0/24 port=16001 metrics_port=18001
 cpu=0.15
 
 for part in redis dispatcher dispatcher_metrics scaler prometheus; do
-  if (exec 3<>"/dev/tcp/${!part/:/\/}") 2>/dev/null; then
+  if (exec 3<>"/dev/tcp/${!part%:*}/${!part##*:}") 2>/dev/null; then
     die "${!part} is in use, and $part needs it: does another 'make demo-local' run? (ss -ltnp 'sport = ${!part##*:}' tells)"
   fi
 done
