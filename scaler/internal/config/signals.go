@@ -54,9 +54,12 @@ func defaultSignals() Signals {
 		// has not been ready for the whole window is left out: it has burnt CPU to load
 		// its model and has answered little, which after a scale-out would make every
 		// request look dear just then.
-		CPUPerRequest: `quantile(0.5, (sum by (instance) (rate(process_cpu_seconds_total{job="model-server"}[$window]))` +
-			` / (sum by (instance) (rate(inference_requests_total{outcome="answered"}[$window])) > 0))` +
-			` and on (instance) (max by (instance) (modelserver_ready offset $window) == 1))`,
+		// All replicas' CPU by all their requests: one that is ending has answered next to
+		// nothing of late, and by itself would make a request look as dear as its upkeep.
+		CPUPerRequest: `sum(sum by (instance) (rate(process_cpu_seconds_total{job="model-server"}[$window]))` +
+			` and on (instance) (max by (instance) (modelserver_ready offset $window) == 1))` +
+			` / (sum(sum by (instance) (rate(inference_requests_total{outcome="answered"}[$window]))` +
+			` and on (instance) (max by (instance) (modelserver_ready offset $window) == 1)) > 0)`,
 		CPULimit:        `min(modelserver_cpu_limit_cores)`,
 		Slots:           `min(inference_slots)`,
 		LatencyQuantile: `histogram_quantile($quantile, sum by (le) (rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[$window])))`,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -132,16 +133,32 @@ func ready(n int) func(control.Replicas) bool {
 	return func(r control.Replicas) bool { return r.Ready == n && len(r.Starting) == 0 }
 }
 
+// scale orders n replicas as the control loop does: where the target has changed
+// since it was read, as its controller writes its status, from what it is now. It
+// returns what the order was based on.
+func scale(t *testing.T, target *Target, n int, why string, work map[string]float64) control.Replicas {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		seen, err := target.Read(t.Context())
+		if err == nil {
+			err = target.Scale(t.Context(), seen, n, why, work)
+		}
+		switch {
+		case err == nil:
+			return seen
+		case !errors.Is(err, control.ErrChanged) || time.Now().After(deadline):
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestE2EADeploymentIsScaledOutAndInByWork(t *testing.T) {
 	p := newPlace(t)
 	p.deployment(t, 1)
 	target := p.target(t, Ref{APIVersion: "apps/v1", Kind: "Deployment", Name: "e2e"})
 	until(t, target, "1 ready", ready(1))
 
-	seen := until(t, target, "1 still", ready(1))
-	if err := target.Scale(t.Context(), seen, 4, "demand: a test", nil); err != nil {
-		t.Fatal(err)
-	}
+	seen := scale(t, target, 4, "demand: a test", nil)
 	if err := target.Scale(t.Context(), seen, 9, "too late", nil); !errors.Is(err, control.ErrChanged) {
 		t.Errorf("a second write of what was seen: %v, want %v", err, control.ErrChanged)
 	}
@@ -167,9 +184,7 @@ func TestE2EADeploymentIsScaledOutAndInByWork(t *testing.T) {
 			keep[pod.Name] = true
 		}
 	}
-	if err := target.Scale(t.Context(), seen, 2, "scale_in: a test", work); err != nil {
-		t.Fatal(err)
-	}
+	scale(t, target, 2, "scale_in: a test", work)
 	until(t, target, "2 ready", ready(2))
 	for _, pod := range p.pods(t) {
 		if pod.DeletionTimestamp == nil && !keep[pod.Name] {
@@ -271,6 +286,9 @@ func (p place) as(t *testing.T, name string, rules []rbacv1.PolicyRule) place {
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	for _, rule := range rules {
+		p.awaitRight(t, name, rule)
+	}
 	config, err := restConfig(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		t.Fatal(err)
@@ -283,28 +301,48 @@ func (p place) as(t *testing.T, name string, rules []rbacv1.PolicyRule) place {
 	return place{client, p.namespace}
 }
 
+// awaitRight waits until the API server goes by a rule: it takes it over a moment
+// after it was made.
+func (p place) awaitRight(t *testing.T, user string, rule rbacv1.PolicyRule) {
+	t.Helper()
+	resource, subresource, _ := strings.Cut(rule.Resources[0], "/")
+	asked := &authorizationv1.LocalSubjectAccessReview{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace},
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: p.namespace, Verb: rule.Verbs[0], Group: rule.APIGroups[0], Resource: resource, Subresource: subresource,
+			Name: strings.Join(rule.ResourceNames, ""),
+		}},
+	}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		review, err := p.Kubernetes.AuthorizationV1().LocalSubjectAccessReviews(p.namespace).Create(t.Context(), asked, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if review.Status.Allowed {
+			return
+		}
+	}
+	t.Fatalf("%s may not %s %s, a minute after it was allowed to", user, rule.Verbs[0], rule.Resources[0])
+}
+
 func TestE2ENoOtherRightsAreNeededAndWithoutSomeItGoesOn(t *testing.T) {
 	p := newPlace(t)
 	p.deployment(t, 1)
 	ref := Ref{APIVersion: "apps/v1", Kind: "Deployment", Name: "e2e"}
 	all := p.as(t, "all", rights)
 	target := all.target(t, ref)
-	seen := until(t, target, "1 ready", ready(1))
+	until(t, target, "1 ready", ready(1))
 	if err := target.Resize(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
 	until(t, target, "raised", func(r control.Replicas) bool { return r.Resizes == control.Resizes{Raised: 1} })
-	if err := target.Scale(t.Context(), seen, 2, "demand: a test", nil); err != nil {
-		t.Fatal(err)
-	}
-	seen = until(t, target, "2 ready", ready(2))
+	scale(t, target, 2, "demand: a test", nil)
+	until(t, target, "2 ready", ready(2))
 	work := map[string]float64{}
 	for _, pod := range p.pods(t) {
 		work[pod.Name] = 1
 	}
-	if err := target.Scale(t.Context(), seen, 1, "scale_in: a test", work); err != nil {
-		t.Fatal(err)
-	}
+	scale(t, target, 1, "scale_in: a test", work)
 	marked := false
 	for _, pod := range p.pods(t) {
 		marked = marked || pod.Annotations[corev1.PodDeletionCost] == "-1"
