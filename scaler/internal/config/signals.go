@@ -50,12 +50,11 @@ func defaultSignals() Signals {
 		// 0/0 without requests: NaN, which the policy knows to be no fault then.
 		ServiceMean: `sum(rate(inference_latency_seconds_sum[$window])) / sum(rate(inference_latency_seconds_count[$window]))`,
 		ServiceP99:  `histogram_quantile(0.99, sum by (le) (rate(inference_latency_seconds_bucket[$window])))`,
-		// The median over replicas of what an answered request costs. A replica that
-		// has not been ready for the whole window is left out: it has burnt CPU to load
-		// its model and has answered little, which after a scale-out would make every
-		// request look dear just then.
-		// All replicas' CPU by all their requests: one that is ending has answered next to
-		// nothing of late, and by itself would make a request look as dear as its upkeep.
+		// What an answered request costs: all replicas' CPU by all their requests, as one that
+		// is ending has answered next to nothing of late, and would by itself show its
+		// upkeep. A replica that has not been ready for the whole window is left out: it
+		// has burnt CPU to load its model, which after a scale-out would make every request
+		// look dear just then.
 		CPUPerRequest: `sum(sum by (instance) (rate(process_cpu_seconds_total{job="model-server"}[$window]))` +
 			` and on (instance) (max by (instance) (modelserver_ready offset $window) == 1))` +
 			` / (sum(sum by (instance) (rate(inference_requests_total{outcome="answered"}[$window]))` +
