@@ -28,10 +28,10 @@ if [ "$scaler" = hpa ]; then
   log=$(mktemp)
   set -m # so that the pipe can be ended as one
   kubectl -n "$namespace" get hpa "$target" --watch \
-    -o jsonpath='{.status.currentReplicas} {.status.desiredReplicas} {.status.currentMetrics[0].resource.current.averageUtilization}{"\n"}' 2>/dev/null |
+    -o jsonpath='{.status.currentReplicas}/{.status.desiredReplicas}/{.status.currentMetrics[0].resource.current.averageUtilization}{"\n"}' 2>/dev/null |
     while :; do
       # What did not change in five seconds still is so: said again, unless the watch has ended.
-      read -r -t 5 current desired cpu || [ $? -gt 128 ] || break
+      IFS=/ read -r -t 5 current desired cpu || [ $? -gt 128 ] || break
       echo "$EPOCHREALTIME ${current:--} ${desired:--} ${cpu:--}"
     done >"$log" &
   set +m

@@ -58,7 +58,9 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 	if m.CPULimit.positive() {
 		k.CPULimit = m.CPULimit.Value
 	}
-	rate := math.Max(m.ArrivalShort.or(0), m.ArrivalLong.or(0))
+	// The rate over the window that the measurements are of: the rate of the last
+	// seconds times the price of the last half minute, which may be upkeep, is nothing.
+	rate := m.ArrivalLong.or(m.ArrivalShort.or(0))
 	// The relative standard errors of a mean and of a 99th percentile of so many
 	// log-normal service times.
 	n := math.Max(1, rate*serviceScrapes*cfg.scrape())

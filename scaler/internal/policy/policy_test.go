@@ -146,6 +146,12 @@ func TestUpkeepIsNotThePriceOfARequest(t *testing.T) {
 	if math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
 		t.Errorf("in a lull: %.3f s, want the 0.1 s known before", d.Terms.ServiceEffective)
 	}
+	// The first seconds of a burst after it: the half minute that the price is of has
+	// seen hardly a request.
+	burst := with(healthy(20, 5), func(s *Snapshot) { s.Signals.ArrivalLong, s.Signals.CPUPerRequest = Value(0.5), Value(0.3) })
+	if _, d = Decide(config(), state, burst, noon.Add(4*time.Second)); math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
+		t.Errorf("a burst begins: %.3f s, want the 0.1 s known before", d.Terms.ServiceEffective)
+	}
 	busy := with(healthy(20, 5), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(0.03) })
 	if _, d = Decide(config(), state, busy, noon.Add(4*time.Second)); math.Abs(d.Terms.ServiceEffective-0.2) > 1e-9 {
 		t.Errorf("busy: %.3f s, want the 0.2 s that it costs now", d.Terms.ServiceEffective)
