@@ -163,7 +163,7 @@ func TestE2EADeploymentIsScaledOutAndInByWork(t *testing.T) {
 		t.Errorf("a second write of what was seen: %v, want %v", err, control.ErrChanged)
 	}
 	told := 0
-	seen = until(t, target, "4 ready", func(r control.Replicas) bool {
+	until(t, target, "4 ready", func(r control.Replicas) bool {
 		for _, c := range r.BecameReady {
 			told += c.Count
 			t.Logf("%d became ready after %s", c.Count, c.Age)
