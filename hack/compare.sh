@@ -13,7 +13,7 @@ scalers=${SCALERS:-custom,custom-bridge,hpa70,hpa90}
 runs=${RUNS:-1}
 seed=${SEED:-1}
 stack=${STACK:-dev}
-trace=${TRACE:-workload}
+trace=$(trace_of workload)
 WARM_UP=30 # seconds: longer than HPA's and the scaler's windows of CPU and of rates
 SETTLE=120 # seconds that a settled start may take
 
@@ -40,12 +40,8 @@ done
 
 environment=$("$ROOT/hack/env.sh")
 eval "$environment"
-output() {
-  pulumi --non-interactive stack output --stack "$stack" --cwd "$ROOT" "$1" 2>/dev/null ||
-    die "stack $stack has no output $1: run 'make up' first"
-}
-namespace=$(output namespace); target=$(output targetDeployment)
-dispatcher=$(output dispatcherUrl); prometheus=$(output prometheusUrl)
+namespace=$(stack_output namespace); target=$(stack_output targetDeployment)
+dispatcher=$(stack_output dispatcherUrl); prometheus=$(stack_output prometheusUrl)
 on_cluster() { kubectl -n "$namespace" "$@"; }
 
 folder=$ROOT/results/${RUN:-$(date +%Y%m%d-%H%M%S)-compare}
@@ -103,7 +99,7 @@ await() {
   done
 }
 
-# start SCALER SEED: a settled start. Nobody scales while the last run's replicas
+# start SCALER REPETITION: a settled start. Nobody scales while the last run's replicas
 # go, and what the scaler learned in it goes too.
 start() {
   timed "nobody scales, one replica" up scaler=none

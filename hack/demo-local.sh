@@ -8,9 +8,7 @@ set -euo pipefail
 start=$SECONDS
 model=$ROOT/models/${MODEL:-vehicles}
 [ -f "$model/model.yaml" ] || die "MODEL=${MODEL:-vehicles}: there is no models/${MODEL:-vehicles}/model.yaml"
-trace=${TRACE:-demo}
-[ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt
-[ -f "$trace" ] || die "TRACE=${TRACE:-demo}: neither a file nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
+trace=$(trace_of demo)
 run=${RUN:-$(date +%Y%m%d-%H%M%S)-local}
 # Others than `make local` has, so that both can run. A model server has an address
 # of its own, as a pod has.

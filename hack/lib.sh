@@ -18,6 +18,25 @@ timed() {
   printf '    %s: %d s\n' "$label" $((SECONDS - start)) >&2
 }
 
+# trace_of DEFAULT: what TRACE names: a file, one of loadtest/traces, or a formula, which stays as it is.
+trace_of() {
+  local trace=${TRACE:-$1}
+  case $trace in
+    *:*=*) ;; # as `loadtest run --help` lists them
+    *)
+      [ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt
+      [ -f "$trace" ] || die "TRACE=${TRACE:-$1}: neither a file, nor a formula, nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
+      ;;
+  esac
+  printf '%s\n' "$trace"
+}
+
+# stack_output NAME: an output of the stack STACK, in the environment of env.sh.
+stack_output() {
+  pulumi --non-interactive stack output --stack "${STACK:-dev}" --cwd "$ROOT" "$1" 2>/dev/null ||
+    die "stack ${STACK:-dev} has no output $1: run 'make up' first"
+}
+
 # digest FILE|DIR...: one hash over names and contents, the same in any checkout.
 digest() {
   local path

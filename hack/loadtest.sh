@@ -3,20 +3,10 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-trace=${TRACE:-demo}
-case $trace in
-  *:*=*) ;; # a formula, as `loadtest run --help` lists them
-  *) [ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt ;;
-esac
-[[ $trace == *:*=* || -f $trace ]] || die "TRACE=${TRACE:-demo}: neither a file, nor a formula, nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
-
+trace=$(trace_of demo)
 environment=$("$ROOT/hack/env.sh")
 eval "$environment"
-output() {
-  pulumi --non-interactive stack output --stack "${STACK:-dev}" --cwd "$ROOT" "$1" 2>/dev/null ||
-    die "stack ${STACK:-dev} has no output $1: run 'make up' first"
-}
-scaler=$(output scaler); dispatcher=$(output dispatcherUrl); prometheus=$(output prometheusUrl)
+scaler=$(stack_output scaler); dispatcher=$(stack_output dispatcherUrl); prometheus=$(stack_output prometheusUrl)
 
 mkdir -p "$STATE/bin"
 (cd "$ROOT/loadtest" && GOWORK=off go build -trimpath -buildvcs=false -o "$STATE/bin/loadtest" ./cmd/loadtest)
@@ -24,7 +14,7 @@ run=${RUN:-$(date +%Y%m%d-%H%M%S)-$scaler}
 more=()
 if [ "$scaler" = hpa ]; then
   # What Kubernetes' HPA says of itself is in no metric: it is written down as it changes.
-  namespace=$(output namespace); target=$(output targetDeployment)
+  namespace=$(stack_output namespace); target=$(stack_output targetDeployment)
   log=$(mktemp)
   set -m # so that the pipe can be ended as one
   kubectl -n "$namespace" get hpa "$target" --watch \

@@ -12,9 +12,8 @@ source=()
 if [ -n "${WORKLOADS:-}" ]; then
   source=(--workloads "$WORKLOADS")
 else
-  trace=${TRACE:-demo}
-  [ -f "$trace" ] || trace=$ROOT/loadtest/traces/$trace.txt
-  [ -f "$trace" ] || die "TRACE=${TRACE:-demo}: neither a file nor one of $(cd "$ROOT/loadtest/traces" && ls ./*.txt | sed 's#\./\(.*\)\.txt#\1#' | xargs)"
+  trace=$(trace_of demo)
+  [ -f "$trace" ] || die "TRACE=$trace: a formula is for the load tester; a file or one of loadtest/traces is needed"
   source=(--trace "$trace" --scale "${SCALE:-1}" --speed "${SPEED:-1}")
 fi
 [ -z "${POLICIES:-}" ] || source+=(--policies "$POLICIES")

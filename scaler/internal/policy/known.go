@@ -51,8 +51,8 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 		k.Slots = min(math.Max(1, math.Floor(m.Slots.Value)), maxSlots)
 	}
 	if s.raised(now) {
-		s.bound(&s.Known.ServiceMean, m.ServiceMean)
-		s.bound(&s.Known.ServiceP99, m.ServiceP99)
+		s.bound(&k.ServiceMean, m.ServiceMean)
+		s.bound(&k.ServiceP99, m.ServiceP99)
 		return
 	}
 	if m.CPULimit.positive() {
