@@ -9,26 +9,19 @@ import (
 // load, 0 where there was none. They change slowly, so an old one is good enough
 // to add replicas.
 type Known struct {
-	ServiceMean   float64 `json:"serviceMean"`
-	ServiceP99    float64 `json:"serviceP99"`
-	CPUPerRequest float64 `json:"cpuPerRequest"`
-	CPULimit      float64 `json:"cpuLimit"`
-	Slots         float64 `json:"slots"`
-	// MeanSince, P99Since and CPUSince are when the first three last changed
-	// significantly: they are means since then.
+	ServiceMean float64 `json:"serviceMean"`
+	ServiceP99  float64 `json:"serviceP99"`
+	Price       Price   `json:"price"`
+	CPULimit    float64 `json:"cpuLimit"`
+	Slots       float64 `json:"slots"`
+	// MeanSince and P99Since are when the first two last changed significantly: they
+	// are means since then.
 	MeanSince time.Time `json:"meanSince"`
 	P99Since  time.Time `json:"p99Since"`
-	CPUSince  time.Time `json:"cpuSince"`
 }
 
 const (
-	// lowRate is the arrival rate per second under which a window holds too few
-	// requests to tell what one costs: what was known before is kept. busyShare is the
-	// share of the ready replicas' CPU that requests must use to tell it better than
-	// what is known: below, a replica's own upkeep is a good part of the price.
-	lowRate   = 1.0
-	busyShare = 0.1
-	maxSlots  = 1024
+	maxSlots = 1024
 	// serviceMemory is the longest time that a service time is the mean of, and
 	// serviceScrapes how many scrapes one measurement of it covers.
 	serviceMemory  = 5 * time.Minute
@@ -50,6 +43,7 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 	if m.Slots.positive() {
 		k.Slots = min(math.Max(1, math.Floor(m.Slots.Value)), maxSlots)
 	}
+	k.Price.watch(snap.Ready, now)
 	if s.raised(now) {
 		s.bound(&k.ServiceMean, m.ServiceMean)
 		s.bound(&k.ServiceP99, m.ServiceP99)
@@ -77,9 +71,9 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 		seconds := min(now.Sub(*since), serviceMemory).Seconds() + serviceScrapes*cfg.scrape()
 		*known += (measured.Value - *known) * math.Min(1, cfg.Tick.Seconds()/seconds)
 	}
-	busy := rate*m.CPUPerRequest.or(0) >= busyShare*float64(snap.Ready)*k.CPULimit
-	if rate >= lowRate && (busy || k.CPUPerRequest == 0) {
-		average(&k.CPUPerRequest, &k.CPUSince, m.CPUPerRequest, ofMean)
+	if m.CPUPerRequest.positive() {
+		window := time.Duration(serviceScrapes * cfg.scrape() * float64(time.Second))
+		k.Price.learn(m.CPUPerRequest.Value, rate, ofMean, k.CPULimit, window, cfg.Tick, now)
 	}
 	average(&k.ServiceMean, &k.MeanSince, m.ServiceMean, ofMean)
 	average(&k.ServiceP99, &k.P99Since, m.ServiceP99, ofP99)
@@ -115,12 +109,12 @@ func (k Known) slots() int { return int(math.Max(1, k.Slots)) }
 //
 // Under a CFS quota, a replica that has been idle answers from the quota it has
 // not used, so its latency at low load promises more than it can sustain. What it
-// can sustain is quota / CPU seconds per request, spread over its slots. The mean
-// is max(mean latency, slots · CPU per request / quota).
+// can sustain is (quota − upkeep) / CPU seconds per request, spread over its slots.
+// The mean is max(mean latency, slots · CPU per request / (quota − upkeep)).
 func (k Known) service() ServiceTime {
 	mean := k.ServiceMean
 	if k.CPULimit > 0 {
-		mean = math.Max(mean, float64(k.slots())*k.CPUPerRequest/k.CPULimit)
+		mean = math.Max(mean, float64(k.slots())*k.Price.Request/(k.CPULimit-k.Price.Upkeep))
 	}
 	return ServiceTime{Mean: mean, P99: math.Max(mean, k.ServiceP99)}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	mathrand "math/rand"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -139,22 +140,68 @@ func TestServiceTimeIsWhatTheQuotaAllowsNotWhatAnIdleReplicaShows(t *testing.T) 
 }
 
 func TestUpkeepIsNotThePriceOfARequest(t *testing.T) {
-	state, _ := Decide(config(), State{}, healthy(20, 5), noon)
-	// 2/s over five replicas: of 30 ms for each, half is the replicas' own.
-	lull := with(healthy(2, 5), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(0.03) })
-	state, d := Decide(config(), state, lull, noon.Add(2*time.Second))
-	if math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
-		t.Errorf("in a lull: %.3f s, want the 0.1 s known before", d.Terms.ServiceEffective)
+	// A request costs 15 ms of CPU, and a replica 15m by itself: a tenth of its CPU.
+	costs := func(rate, price float64, n int) Snapshot {
+		return with(healthy(rate, n), func(s *Snapshot) {
+			s.Signals.CPUPerRequest = Value(price + 0.015*float64(n)/rate)
+		})
 	}
+	var state State
+	var d Decision
+	now := noon
+	see := func(snap Snapshot, long time.Duration) {
+		for until := now.Add(long); now.Before(until); now = now.Add(2 * time.Second) {
+			state, d = Decide(config(), state, snap, now)
+		}
+	}
+	takes := func(when string, least, most float64) {
+		t.Helper()
+		if s := d.Terms.ServiceEffective; s < least || s > most {
+			t.Errorf("%s: %.4f s (%+v), want %.4f to %.4f", when, s, state.Known.Price, least, most)
+		}
+	}
+	const alone = 0.015 / (0.15 - 0.015) // 111 ms
+	see(costs(20, 0.015, 5), time.Minute)
+	takes("before the load has varied, all is for requests", 0.1249, 0.1251)
+	see(costs(2, 0.015, 5), time.Minute)
+	takes("2/s over five replicas: of 53 ms for each, 38 are the replicas' own", 0.98*alone, 1.02*alone)
+	if u := state.Known.Price.Upkeep; u < 0.014 || u > 0.016 {
+		t.Errorf("an upkeep of %.4f cores, want 0.015", u)
+	}
+	see(costs(2, 0.015, 5), time.Hour)
+	takes("after an hour of the same", 0.98*alone, 1.02*alone)
 	// The first seconds of a burst after it: the half minute that the price is of has
 	// seen hardly a request.
-	burst := with(healthy(20, 5), func(s *Snapshot) { s.Signals.ArrivalLong, s.Signals.CPUPerRequest = Value(0.5), Value(0.3) })
-	if _, d = Decide(config(), state, burst, noon.Add(4*time.Second)); math.Abs(d.Terms.ServiceEffective-0.1) > 1e-9 {
-		t.Errorf("a burst begins: %.3f s, want the 0.1 s known before", d.Terms.ServiceEffective)
-	}
-	busy := with(healthy(20, 5), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(0.03) })
-	if _, d = Decide(config(), state, busy, noon.Add(4*time.Second)); math.Abs(d.Terms.ServiceEffective-0.2) > 1e-9 {
-		t.Errorf("busy: %.3f s, want the 0.2 s that it costs now", d.Terms.ServiceEffective)
+	see(with(healthy(20, 5), func(s *Snapshot) { s.Signals.ArrivalLong, s.Signals.CPUPerRequest = Value(0.5), Value(0.3) }), 10*time.Second)
+	takes("a burst begins", 0.98*alone, 1.02*alone)
+	// Replicas come, and the half minute is that of those before.
+	see(with(costs(20, 0.015, 5), func(s *Snapshot) { s.Ready, s.Spec = 10, 10 }), 28*time.Second)
+	takes("while replicas come", 0.98*alone, 1.02*alone)
+	// Another model, twice as dear, and its replicas cost the same by themselves.
+	see(costs(20, 0.030, 5), 34*time.Second)
+	takes("another model", 0.98*2*alone, 1.02*2*alone)
+}
+
+// What replicas cost by themselves is learned from counts that come and go, with
+// requests of which no two cost the same.
+func TestThePriceIsLearnedFromWhatIsMeasured(t *testing.T) {
+	for _, upkeep := range []float64{0, 0.014} {
+		rng := rand.New(rand.NewPCG(7, 7))
+		var p Price
+		const window, tick = 30 * time.Second, time.Second
+		now := noon
+		for n := range 40 {
+			ready, rate := 1+n%4, 2+float64(n*7%11)
+			for range 60 {
+				mean := 0.015 + 0.003*rng.NormFloat64()/math.Sqrt(rate)
+				p.watch(ready, now)
+				p.learn(mean+upkeep*float64(ready)/rate, rate, 0.5/math.Sqrt(30*rate), 0.15, window, tick, now)
+				now = now.Add(tick)
+			}
+		}
+		if math.Abs(p.Request-0.015) > 0.0008 || math.Abs(p.Upkeep-upkeep) > 0.0015 {
+			t.Errorf("upkeep %.3f: %+v, want 0.015 for a request", upkeep, p)
+		}
 	}
 }
 

@@ -95,12 +95,19 @@ func TestPrometheusRestarts(t *testing.T) {
 	t.Run("a Prometheus that restarts and remembers", func(t *testing.T) {
 		w.server.Kill()
 		w.server.Again(t, true)
-		// The gap ends with the first scrape, seconds after the start. From then on
-		// the windows that begin in it are short of samples.
+		// The gap ends with the first scrape, seconds after the start, and is longer than
+		// what is stale. Windows that begin in it are short of samples: that of latency at
+		// once, and the long one once it has moved on to the gap.
 		w.reads(t, func(s policy.Signals) string {
 			return are(s, policy.Stale, "backlog", "in_flight", "slots")
 		})
-		w.recovers(t)
+		w.reads(t, func(s policy.Signals) string {
+			return are(s, policy.OK, "arrival_short", "backlog", "in_flight") + are(s, policy.Reset, "latency_quantile")
+		})
+		w.reads(t, func(s policy.Signals) string {
+			return are(s, policy.OK, "arrival_short") + are(s, policy.Reset, "arrival_long")
+		})
+		w.reads(t, func(s policy.Signals) string { return are(s, policy.OK, allNames...) })
 	})
 
 	t.Run("a Prometheus that restarts without a memory", func(t *testing.T) {
