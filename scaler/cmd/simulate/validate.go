@@ -75,7 +75,7 @@ func (c *validateCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	simulated := realrun.Simulated(cases[0].Rows[0], price)
+	simulated := realrun.Simulated(cases[0].Rows[0])
 	fmt.Fprintf(s.out, "%s, %d requests of %.1f ms of CPU each, replicas of %.3g cores that take %.1f ms of it a second for themselves, ready after %s\n\n",
 		name, len(run.Arrivals), 1000*price.Request, run.CPULimit, 1000*price.Upkeep, scenario.ColdStart.Mean.Round(100*time.Millisecond))
 	table := tabwriter.NewWriter(s.out, 0, 0, 3, ' ', tabwriter.AlignRight)

@@ -93,8 +93,8 @@ func TestARunBecomesAScenario(t *testing.T) {
 		t.Errorf("the scenario is %+v", s)
 	}
 	// 15 ms of CPU at the 0.146 cores that are left.
-	if got := s.Service.Mean.Seconds(); math.Abs(got-0.015/0.146) > 1e-6 || math.Abs(s.CPULimit-0.146) > 1e-9 {
-		t.Errorf("%g s of service with %g cores", got, s.CPULimit)
+	if got := s.Service.Mean.Seconds(); math.Abs(got-0.015/0.146) > 1e-6 || s.CPULimit != 0.15 || math.Abs(s.Upkeep-0.004) > 1e-9 {
+		t.Errorf("%g s of service with %g cores less %g", got, s.CPULimit, s.Upkeep)
 	}
 	if s, _, err := run.Scenario(Assumptions{ColdStart: time.Second}); err != nil || s.ColdStart.Mean != time.Second {
 		t.Errorf("a cold start that is told: %v, %v", s.ColdStart, err)

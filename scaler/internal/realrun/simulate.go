@@ -25,14 +25,13 @@ type Assumptions struct {
 }
 
 // Scenario is the run's world: the same arrivals, replicas of the same CPU quota
-// less their upkeep, requests of the same price, one at a time and one replica at
-// the start.
+// and upkeep, requests of the same price, one at a time and one replica at the
+// start.
 func (r Run) Scenario(a Assumptions) (sim.Scenario, Price, error) {
 	p, err := r.price()
 	if err != nil {
 		return sim.Scenario{}, Price{}, err
 	}
-	limit := r.CPULimit - p.Upkeep
 	cold := a.ColdStart
 	if cold == 0 {
 		cold = r.ColdStart
@@ -43,8 +42,8 @@ func (r Run) Scenario(a Assumptions) (sim.Scenario, Price, error) {
 	s := sim.Scenario{
 		Name: "real run", Seed: a.Seed, Times: r.Arrivals,
 		Duration: r.Arrivals[len(r.Arrivals)-1].Truncate(time.Second) + time.Second,
-		Service:  sim.Service{Mean: time.Duration(p.Request / limit * float64(time.Second)), CV: a.ServiceCV},
-		Slots:    1, CPULimit: limit, QuotaPeriod: quotaPeriod, SLO: r.SLO, Initial: 1,
+		Service:  sim.Service{Mean: time.Duration(p.Request / (r.CPULimit - p.Upkeep) * float64(time.Second)), CV: a.ServiceCV},
+		Slots:    1, CPULimit: r.CPULimit, Upkeep: p.Upkeep, QuotaPeriod: quotaPeriod, SLO: r.SLO, Initial: 1,
 		ColdStart: sim.ColdStart{Mean: cold, CV: a.ColdStartCV},
 		Engine:    sim.Requests,
 	}
@@ -64,12 +63,11 @@ func (r Run) PolicyName() (string, error) {
 	return "", fmt.Errorf("run.scaler is %q; allowed are custom, custom-bridge and hpaN", r.Scaler)
 }
 
-// Simulated are the figures of a run that was simulated with its timeline, with the
-// replicas' upkeep.
-func Simulated(s compare.Row, p Price) Figures {
+// Simulated are the figures of a run that was simulated with its timeline.
+func Simulated(s compare.Row) Figures {
 	f := Figures{
 		P50: s.LatencyP50, P99: s.LatencyP99, ViolationShare: s.ViolationShare,
-		ReplicaSeconds: s.ReplicaSeconds, CPUSeconds: s.CPUSeconds + p.Upkeep*s.ReplicaSeconds,
+		ReplicaSeconds: s.ReplicaSeconds, CPUSeconds: s.CPUSeconds,
 	}
 	for _, point := range s.Timeline {
 		f.Peak = max(f.Peak, float64(point.Ready))

@@ -27,7 +27,8 @@ type sample struct {
 	at       time.Duration
 	counters tally
 	gauges   gauges
-	servers  int // that export anything
+	servers  int     // that export anything
+	upkeep   float64 // CPU-seconds that they have used for themselves
 }
 
 // metrics is Prometheus: the samples of the long window, and the signals made of
@@ -49,8 +50,8 @@ func newMetrics(s *Scenario) *metrics {
 	}
 }
 
-func (m *metrics) scrape(at time.Duration, t *tally, g gauges, servers int) {
-	m.samples[m.scrapes%longScrapes] = sample{at: at, counters: *t, gauges: g, servers: servers}
+func (m *metrics) scrape(s sample) {
+	m.samples[m.scrapes%longScrapes] = s
 	m.scrapes++
 }
 
@@ -140,6 +141,6 @@ func (m *metrics) signals() policy.Signals {
 	}
 	s.ServiceMean = policy.Value((b.serviceSum - a.serviceSum) / answered)
 	s.ServiceP99 = policy.Value(b.service.quantileSince(&a.service, 0.99))
-	s.CPUPerRequest = policy.Value((b.work - a.work) * m.scenario.CPULimit / float64(m.scenario.Slots) / answered)
+	s.CPUPerRequest = policy.Value(((b.work-a.work)*m.scenario.perSlot() + last.upkeep - first.upkeep) / answered)
 	return s
 }

@@ -65,6 +65,17 @@ func TestSignalsAreAsPrometheusGivesThem(t *testing.T) {
 	}
 }
 
+// What a replica uses by itself is in every figure of CPU, and in no request's time.
+func TestUpkeepIsSeenInTheCPU(t *testing.T) {
+	s := tale(tenASecond(60)...)
+	s.Duration, s.Initial, s.CPULimit, s.Upkeep = 60*time.Second, 2, 0.5, 0.1
+	steady := seen(t, s, nil)[50].Signals
+	near(t, "service_mean", steady.ServiceMean.Value, 0.1, 1e-3)
+	near(t, "cpu_limit", steady.CPULimit.Value, 0.5, 0)
+	near(t, "cpu_per_request: 100 ms of 0.4 cores, and a tenth of two replicas' 0.1", steady.CPUPerRequest.Value, 0.04+0.02, 1e-3)
+	near(t, "CPU-seconds: 600 requests, and a minute of two replicas", run(t, s, Fixed(2)).CPUSeconds, 24+12, 0.05) // one is in progress at the end
+}
+
 func TestABacklogIsSeenAsOfTheLastScrape(t *testing.T) {
 	// Four wait from 0.9 s on, of which one has its turn at 1 s, as the scrape comes.
 	s := tale(900*ms, 900*ms, 900*ms, 900*ms, 900*ms)

@@ -58,12 +58,13 @@ func (w *World) samplePods() {
 // metrics for a scaler that doesn't look at them. The result is good until the next call.
 func (w *World) Pods() []PodGroup {
 	w.pods = w.pods[:0]
-	perSlot := w.scenario.CPULimit / float64(w.scenario.Slots)
+	perSlot := w.scenario.perSlot()
 	for _, list := range [][]*replica{w.fleet.ready, w.fleet.starting} {
 		for _, r := range list {
 			g := PodGroup{Count: 1, CPU: r.cpu.perSec * perSlot, Metrics: r.cpu.looks >= 2, Ready: r.state == ready, Created: r.ordered, ReadyAt: r.ordered}
 			if g.Ready {
 				g.ReadyAt = r.readyAt
+				g.CPU += w.scenario.Upkeep
 			}
 			if last := len(w.pods) - 1; last >= 0 && w.pods[last].like(g) {
 				sum := &w.pods[last]

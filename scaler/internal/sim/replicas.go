@@ -47,6 +47,7 @@ type fleet struct {
 	costed         time.Duration
 	replicaSeconds float64
 	limitSeconds   float64 // replica-seconds, each as many times as it has its usual CPU
+	served         float64 // replica-seconds from being ready to being gone
 	events         *int64
 }
 
@@ -66,6 +67,12 @@ func (f *fleet) cost(now time.Duration) {
 	f.costed = now
 	f.replicaSeconds += seconds * float64(f.exist())
 	f.limitSeconds += seconds * (float64(len(f.starting)+f.draining) + f.speed*float64(len(f.ready)))
+	f.served += seconds * float64(len(f.ready)+f.draining)
+}
+
+// servedSeconds are the replica-seconds, until now, from being ready to being gone.
+func (f *fleet) servedSeconds(now time.Duration) float64 {
+	return f.served + (now-f.costed).Seconds()*float64(len(f.ready)+f.draining)
 }
 
 // begin makes the replicas that are there at the start. For the first snapshot

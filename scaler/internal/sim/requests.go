@@ -41,7 +41,7 @@ type requestEngine struct {
 	settled    time.Duration
 	workClock  float64 // seconds that a busy slot would have worked at the usual limit
 	period     time.Duration
-	limit      float64 // cores
+	limit      float64 // cores for requests
 }
 
 func newRequestEngine(s *Scenario, f *fleet, t *tally) *requestEngine {
@@ -49,7 +49,7 @@ func newRequestEngine(s *Scenario, f *fleet, t *tally) *requestEngine {
 		tally: t, door: newDoor(s), fleet: f, slo: s.SLO,
 		arrivals: newArrivals(s), demand: s.Service.draws(stream(s.Seed, serviceStream)),
 		routing: stream(s.Seed, routingStream), byInFlight: make([][]*replica, s.Slots+1),
-		period: s.QuotaPeriod, limit: s.CPULimit,
+		period: s.QuotaPeriod, limit: s.CPULimit - s.Upkeep,
 	}
 	e.nextArrival = e.arrivals.next()
 	for _, r := range f.begin(s.Initial, s.ColdStart.Mean) {

@@ -127,10 +127,9 @@ func (w *World) record() {
 // and sums up.
 func (w *World) conclude() {
 	r, t := w.result, w.tally
-	perSlot := w.scenario.CPULimit / float64(w.scenario.Slots)
 	r.ReplicaSeconds = w.fleet.replicaSeconds
 	r.CPULimitSeconds = w.fleet.limitSeconds * w.scenario.CPULimit
-	r.CPUSeconds = t.work * perSlot
+	r.CPUSeconds = t.work*w.scenario.perSlot() + w.fleet.servedSeconds(w.now)*w.scenario.Upkeep
 	w.engine.finish()
 	w.engine.flush()
 	if last := len(r.Timeline) - 1; last >= 0 {

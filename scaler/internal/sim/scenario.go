@@ -43,8 +43,11 @@ type Scenario struct {
 	// Slots is the number of requests that a replica works on at once, from 1.
 	Slots int `json:"slots"`
 	// CPULimit is the cores that a replica may use as usual. All of its slots
-	// together use them up: a request of d seconds costs d·CPULimit/Slots.
+	// together use them up, but for the Upkeep: a request of d seconds costs
+	// d·(CPULimit−Upkeep)/Slots.
 	CPULimit float64 `json:"cpuLimit"`
+	// Upkeep is the cores that a ready replica uses by itself, whatever it is sent.
+	Upkeep float64 `json:"upkeep,omitempty"`
 	// QuotaPeriod makes a replica work as a container under CFS bandwidth control
 	// does: at the speed of one core until its quota of the period is used up, then
 	// not at all until the next begins. So a replica that is hardly used answers
@@ -126,6 +129,8 @@ func (s Scenario) Validate() error {
 		return fmt.Errorf("slots: %d must be at least 1", s.Slots)
 	case !(s.CPULimit > 0) || math.IsInf(s.CPULimit, 0):
 		return fmt.Errorf("cpuLimit: %v must be above 0", s.CPULimit)
+	case !(s.Upkeep >= 0 && s.Upkeep < s.CPULimit):
+		return fmt.Errorf("upkeep: %v must be at least 0 and below cpuLimit, which is %v", s.Upkeep, s.CPULimit)
 	case s.Initial < 0:
 		return fmt.Errorf("initial: %d must be at least 0", s.Initial)
 	case !(s.ColdStart.CV >= 0) || math.IsInf(s.ColdStart.CV, 0):
@@ -195,6 +200,9 @@ func (s *Scenario) engineToUse() Engine {
 	}
 	return Aggregate
 }
+
+// perSlot is the cores that a request uses while it has a slot.
+func (s *Scenario) perSlot() float64 { return (s.CPULimit - s.Upkeep) / float64(s.Slots) }
 
 // rate is the true arrival rate at a time, per second. Where the arrivals
 // themselves are given, it is their number in that second.

@@ -25,6 +25,7 @@ func TestAScenarioOutOfRangeIsNamed(t *testing.T) {
 		{func(s *Scenario) { s.Duration = -1 }, "duration: -1ns must be at least 1ns"},
 		{func(s *Scenario) { s.Slots = 0 }, "slots: 0 must be at least 1"},
 		{func(s *Scenario) { s.CPULimit = 0 }, "cpuLimit: 0 must be above 0"},
+		{func(s *Scenario) { s.Upkeep = 1 }, "upkeep: 1 must be at least 0 and below cpuLimit, which is 1"},
 		{func(s *Scenario) { s.Initial = -1 }, "initial: -1 must be at least 0"},
 		{func(s *Scenario) { s.ColdStart.CV = -1 }, "coldStart.cv: -1 must be at least 0"},
 		{func(s *Scenario) { s.TickOffset = 3 * time.Second }, "tickOffset: 3s must not fall on a scrape (every 1s from 0s)"},

@@ -106,7 +106,10 @@ func (w *World) play() {
 		case w.nextScrape:
 			w.nextScrape += w.scenario.ScrapeInterval
 			w.engine.flush()
-			w.metrics.scrape(w.now, w.tally, w.engine.gauges(w.now), len(w.fleet.ready)+w.fleet.draining)
+			w.metrics.scrape(sample{
+				at: w.now, counters: *w.tally, gauges: w.engine.gauges(w.now),
+				servers: len(w.fleet.ready) + w.fleet.draining, upkeep: w.fleet.servedSeconds(w.now) * w.scenario.Upkeep,
+			})
 		case w.nextPods:
 			w.nextPods += w.podsEvery()
 			w.samplePods()
