@@ -147,6 +147,12 @@ func goesToZero(t *testing.T, s *stack, outputs map[string]string) {
 	s.set(t, "idleAfter", "20s")
 	s.run(t, "up", "--yes", "--skip-preview")
 	awaitReplicas(t, 0, 90*time.Second)
+	eventually(t, "the last model server has gone", time.Minute, func() error {
+		if left := podsOf(t, "model-server"); len(left) > 0 {
+			return fmt.Errorf("pods: %v", left)
+		}
+		return nil
+	})
 	s.checkNoDrift(t)
 
 	started := time.Now()

@@ -68,8 +68,8 @@ func TestStack(t *testing.T) {
 	})
 
 	var outputs map[string]string
-	step(t, "pulumi up creates the stack", func(t *testing.T) {
-		s.run(t, "up", "--yes", "--skip-preview")
+	step(t, "pulumi up creates the stack, also after one that was killed half-way", func(t *testing.T) {
+		upAfterAKill(t, s)
 		outputs = s.outputs(t)
 		for _, name := range contractOutputs(t) {
 			if outputs[name] == "" {
@@ -107,6 +107,7 @@ func TestStack(t *testing.T) {
 
 	step(t, "people's orders are followed and no drift", func(t *testing.T) { followsOrders(t, s) })
 	step(t, "another scaler takes over from one that goes away", takesOver)
+	step(t, "model servers and dispatchers are replaced under load", func(t *testing.T) { changesUnderLoad(t, s, outputs) })
 	step(t, "the last model server goes, and a request brings one back", func(t *testing.T) { goesToZero(t, s, outputs) })
 
 	step(t, "hpa takes over without touching a model server pod", func(t *testing.T) {

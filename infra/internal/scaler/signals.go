@@ -13,6 +13,7 @@ type signals struct {
 	CPULimit        string    `yaml:"cpuLimit"`
 	Slots           string    `yaml:"slots"`
 	LatencyQuantile string    `yaml:"latencyQuantile"`
+	Lost            string    `yaml:"lost"`
 	Work            string    `yaml:"work"`
 	Freshness       freshness `yaml:"freshness"`
 }
@@ -44,6 +45,8 @@ func ourSignals() signals {
 		CPULimit:        `min(modelserver_cpu_limit_cores)`,
 		Slots:           `min(inference_slots)`,
 		LatencyQuantile: `histogram_quantile($quantile, sum by (le) (rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[$window])))`,
+		Lost: `sum(rate(dispatcher_requests_dropped_total{reason=~"deadline|hopeless|overload|predicted"}[$window]))` +
+			` / sum(rate(dispatcher_requests_total[$window]))`,
 		Work:            `sum by (replica) (dispatcher_replica_in_flight)`,
 		Freshness:       freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
 	}

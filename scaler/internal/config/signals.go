@@ -26,6 +26,9 @@ type Signals struct {
 	// LatencyQuantile is the latency, in seconds, that the share $quantile of the
 	// answered requests stayed inside.
 	LatencyQuantile string
+	// Lost is the share (0..1) of the requests that arrived which were refused or given
+	// up for want of capacity: no latency shows them.
+	Lost string
 	// Work has many numbers: the requests that each replica has to do, by the label
 	// replica or instance.
 	Work      string
@@ -62,6 +65,8 @@ func defaultSignals() Signals {
 		CPULimit:        `min(modelserver_cpu_limit_cores)`,
 		Slots:           `min(inference_slots)`,
 		LatencyQuantile: `histogram_quantile($quantile, sum by (le) (rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[$window])))`,
+		Lost: `sum(rate(dispatcher_requests_dropped_total{reason=~"deadline|hopeless|overload|predicted"}[$window]))` +
+			` / sum(rate(dispatcher_requests_total[$window]))`,
 		Work:            `sum by (replica) (dispatcher_replica_in_flight)`,
 		Freshness:       Freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
 	}
@@ -79,6 +84,7 @@ func (s *Signals) keys() map[string]key {
 		"cpuLimit":           {queryOrNone(&s.CPULimit), false},
 		"slots":              {queryOrNone(&s.Slots), false},
 		"latencyQuantile":    {queryOrNone(&s.LatencyQuantile), false},
+		"lost":               {queryOrNone(&s.Lost), false},
 		"work":               {queryOrNone(&s.Work), false},
 		"freshness.arrivals": {selector(&s.Freshness.Arrivals), false},
 		"freshness.service":  {selector(&s.Freshness.Service), false},

@@ -7,12 +7,12 @@ import (
 
 const (
 	// The guard acts when the ready replicas have been enough for so long by the
-	// model: the latency measured before was that of fewer.
+	// model: what was measured before is of fewer.
 	guardAfter = 15 * time.Second
-	// latencyScrapes is how many scrapes measured latency covers. Of the standard
-	// errors by which it exceeds the promise, those above guardDoubt are evidence, and
-	// guardEvidence of them in sum prove that it is broken; more than maxEvidence are
-	// not kept.
+	// latencyScrapes is how many scrapes measured latency and what was lost cover. Of
+	// the standard errors by which they exceed the promise, those above guardDoubt are
+	// evidence, and guardEvidence of them in sum prove that it is broken; more than
+	// maxEvidence are not kept.
 	latencyScrapes = 10
 	guardDoubt     = 1.0
 	guardEvidence  = 3.0
@@ -28,9 +28,10 @@ const (
 	maxCorrection = 2.0
 )
 
-// guard corrects the service time when measured latency breaks the promise
-// although there are as many replicas as the model wants: something takes longer
-// than what is measured of it.
+// guard corrects the service time when the promise is broken although there are
+// as many replicas as the model wants: something takes longer than what is measured
+// of it. It is broken by latency, and by requests that were lost: where those that
+// would be late are given up early, no latency ever shows it.
 //
 // Of a few hundred requests, the 99th percentile is above the promise by chance
 // alone again and again. So the standard errors by which it is are summed up as a
@@ -46,19 +47,24 @@ func (s *State) guard(cfg Config, snap Snapshot, t Terms, now time.Time) {
 	if s.EnoughSince.IsZero() {
 		s.EnoughSince = now
 	}
-	latency, slo := snap.Signals.LatencyQuantile, cfg.SLO.Seconds()
-	if !latency.OK() || now.Sub(s.EnoughSince) < guardAfter {
+	latency, lost, slo := snap.Signals.LatencyQuantile, snap.Signals.Lost, cfg.SLO.Seconds()
+	if !latency.OK() && !lost.OK() || now.Sub(s.EnoughSince) < guardAfter {
 		return
 	}
 	ticks, window := cfg.Tick.Seconds(), latencyScrapes*cfg.scrape()
 	spread := math.Max(leastSpread, ServiceTime{Mean: t.ServiceEffective, P99: t.ServiceP99}.sigma())
-	err := spread * p99Error / math.Sqrt(math.Max(1, t.Level*window))
-	excess := math.Log(math.Max(latency.Value, guardBelow*slo)/slo) / err
+	requests := math.Max(1, t.Level*window)
+	err := spread * p99Error / math.Sqrt(requests)
+	excess := math.Log(math.Max(latency.or(0), guardBelow*slo)/slo) / err
+	// Of a Poisson number, the standard error is the root of what is expected; one
+	// request is no evidence, however few are expected.
+	allowed := (1 - cfg.Quantile) * requests
+	excess = math.Max(excess, (lost.or(0)*requests-allowed)/math.Sqrt(math.Max(1, allowed)))
 	s.Evidence = math.Min(math.Max(0, s.Evidence+(excess-guardDoubt)*ticks/window), maxEvidence)
 	switch {
 	case s.Evidence >= guardEvidence:
 		s.Correction = math.Min(maxCorrection, s.Correction*math.Pow(guardGrowth, ticks))
-	case latency.Value < guardBelow*slo:
+	case latency.or(0) < guardBelow*slo && lost.or(0) <= 1-cfg.Quantile:
 		s.Correction = math.Max(1, s.Correction*math.Pow(guardDecay, ticks))
 	}
 }

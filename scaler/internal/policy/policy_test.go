@@ -33,7 +33,7 @@ func healthy(rate float64, spec int) Snapshot {
 			Backlog: Value(0), OldestAge: Value(0), InFlight: Value(0),
 			ServiceMean: Value(0.040), ServiceP99: Value(0.200),
 			CPUPerRequest: Value(0.015), CPULimit: Value(0.15), Slots: Value(1),
-			LatencyQuantile: Value(0.250),
+			LatencyQuantile: Value(0.250), Lost: Value(0),
 		},
 		Spec: spec, Ready: spec,
 	}
@@ -46,7 +46,8 @@ var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 func idle(spec int) Snapshot {
 	s := healthy(0, spec)
 	m := &s.Signals
-	m.ServiceMean, m.ServiceP99, m.CPUPerRequest, m.LatencyQuantile = Value(math.NaN()), Value(math.NaN()), Signal{}, Value(math.NaN())
+	m.ServiceMean, m.ServiceP99, m.CPUPerRequest = Value(math.NaN()), Value(math.NaN()), Signal{}
+	m.LatencyQuantile, m.Lost = Value(math.NaN()), Value(math.NaN())
 	return s
 }
 
@@ -273,7 +274,7 @@ var badSignals = map[string]Signal{
 
 func TestNothingIsTakenAwayOnSignalsThatCannotBeReliedOn(t *testing.T) {
 	for name := range new(Signals).Named() {
-		if name == "latency_quantile" {
+		if name == "latency_quantile" || name == "lost" {
 			continue // nothing is taken away for a low latency
 		}
 		for kind, bad := range badSignals {
@@ -641,6 +642,34 @@ func TestMeasuredLatencyCorrectsTheModel(t *testing.T) {
 	}
 	if d.Terms.Correction != 1 || n != 3 {
 		t.Errorf("an hour of low latency later: %d replicas, correction %.2f", n, d.Terms.Correction)
+	}
+}
+
+// Where what would be late is given up early, latency is good whatever is lost.
+func TestLostRequestsCorrectTheModel(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		rate     float64
+		replicas int
+		lost     float64
+		corrects bool
+	}{
+		{"3% of 200 requests a window are three times what is allowed", 20, 3, 0.03, true},
+		{"1% of them is what is promised", 20, 3, 0.01, false},
+		{"one of 70 is 1.4%, and no proof", 7, 2, 1.0 / 70, false},
+		{"five of 70 are", 7, 2, 5.0 / 70, true},
+		{"a share that can't be told proves nothing", 20, 3, math.NaN(), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var state State
+			var d Decision
+			for at := time.Duration(0); at < 5*time.Minute; at += 2 * time.Second {
+				state, d = Decide(config(), state, with(healthy(tc.rate, tc.replicas), func(s *Snapshot) { s.Signals.Lost = Value(tc.lost) }), noon.Add(at))
+			}
+			if got := d.Terms.Correction > 1; got != tc.corrects {
+				t.Errorf("the correction is %.2f: %s", d.Terms.Correction, d.Sentence)
+			}
+		})
 	}
 }
 

@@ -137,6 +137,9 @@ type Signals struct {
 	// LatencyQuantile is the latency, in seconds, that the share Config.Quantile of
 	// the requests answered lately has stayed inside. NaN where there were none.
 	LatencyQuantile Signal `json:"latency_quantile"`
+	// Lost is the share (0..1) of the requests that arrived lately which were refused
+	// or given up for want of capacity. NaN where there were none.
+	Lost Signal `json:"lost"`
 }
 
 // Named yields every signal with the name that logs and metrics use.
@@ -157,6 +160,7 @@ func (s *Signals) Named() iter.Seq2[string, *Signal] {
 			{"cpu_limit", &s.CPULimit},
 			{"slots", &s.Slots},
 			{"latency_quantile", &s.LatencyQuantile},
+			{"lost", &s.Lost},
 		} {
 			if !yield(n.name, n.signal) {
 				return

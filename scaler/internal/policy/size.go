@@ -119,7 +119,7 @@ func untrusted(k Known, snap Snapshot, rate, backlog float64) []string {
 			needed = rate >= lowRate || (rate > 0 || backlog > 0) && k.ServiceMean == 0
 		case "service_p99", "cpu_per_request", "cpu_limit", "slots":
 			needed = rate >= lowRate
-		case "latency_quantile":
+		case "latency_quantile", "lost":
 			needed = false // it only ever adds
 		}
 		if snap.Spec == 0 && !slices.Contains([]string{"arrival_short", "arrival_long", "backlog"}, name) {

@@ -55,7 +55,7 @@ func (t Terms) demand() string {
 	}
 	each := seconds(t.ServiceEffective)
 	if t.Correction > 1.005 {
-		each += fmt.Sprintf(" (corrected by %.2f for the latency measured)", t.Correction)
+		each += fmt.Sprintf(" (corrected by %.2f, as the promise is broken)", t.Correction)
 	}
 	return fmt.Sprintf("%s of %s each need %s", what, each, replicas(t.Recommended))
 }

@@ -40,13 +40,13 @@ func TestTheQueryThatFailsIsAskedAloneForAMinute(t *testing.T) {
 		if m.Signals.Backlog.State != state || m.Signals.InFlight != policy.Value(1) || m.Signals.ArrivalShort != policy.Value(1) {
 			t.Errorf("%+v, want the backlog %s and the others good", m.Signals, state)
 		}
-		says := "1 of 18 queries failed (backlog), the first with: execution: many-to-many matching not allowed"
+		says := "1 of 19 queries failed (backlog), the first with: execution: many-to-many matching not allowed"
 		if state == policy.Missing && (err == nil || !strings.Contains(err.Error(), says)) || state == policy.OK && err != nil {
 			t.Errorf("error %v, want %q where one failed", err, says)
 		}
 	}
 	fake.refuse("dispatcher_queue_size")
-	read(1+18, policy.Missing) // the common query, and each by itself
+	read(1+19, policy.Missing) // the common query, and each by itself
 	read(2, policy.Missing)    // the others, and the one that failed
 	fake.refuse("")
 	read(2, policy.OK) // good again at once
@@ -55,14 +55,14 @@ func TestTheQueryThatFailsIsAskedAloneForAMinute(t *testing.T) {
 	now = now.Add(time.Nanosecond)
 	read(1, policy.OK) // with the others again
 	fake.refuse("dispatcher_queue_size")
-	read(1+18, policy.Missing)
+	read(1+19, policy.Missing)
 }
 
 func TestAllAreAskedAloneWhereOnlyTheirQueryTogetherFails(t *testing.T) {
 	fake := newFake(t)
 	fake.refuse("\nor\n") // such as by a limit on the length of queries
 	source := open(t, options(fake.URL))
-	for _, want := range []int{1 + 18, 18} {
+	for _, want := range []int{1 + 19, 19} {
 		m, err := source.Read(context.Background())
 		if queries := fake.take(); err != nil || len(queries) != want || m.Signals.Slots != policy.Value(1) {
 			t.Errorf("%v, %d queries, want %d: %+v", err, len(queries), want, m.Signals)
@@ -94,7 +94,7 @@ func TestFailuresOfAllQueries(t *testing.T) {
 			fake := newFake(t)
 			fake.handler = tc.handler
 			m, err := open(t, options(fake.URL)).Read(context.Background())
-			if err == nil || !strings.Contains(err.Error(), "none of 18 queries was answered") || !strings.Contains(err.Error(), tc.says) || m.Signals != (policy.Signals{}) {
+			if err == nil || !strings.Contains(err.Error(), "none of 19 queries was answered") || !strings.Contains(err.Error(), tc.says) || m.Signals != (policy.Signals{}) {
 				t.Errorf("%v, %+v; want an error with %q and nothing read", err, m.Signals, tc.says)
 			}
 			if queries := fake.take(); len(queries) != 1 {
@@ -126,7 +126,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	o := options(fake.URL)
 	o.Prometheus.Timeout = 20 * time.Second // it is about size
 	m, err := open(t, o).Read(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "1 of 18 queries failed (work), the first with: http: request body too large") {
+	if err == nil || !strings.Contains(err.Error(), "1 of 19 queries failed (work), the first with: http: request body too large") {
 		t.Errorf("error %v, want that of the work", err)
 	}
 	if len(m.Work) > 0 || m.Signals.Backlog != policy.Value(1) {

@@ -24,7 +24,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 			if err != nil {
 				return "an error"
 			}
-			return are(s, policy.Invalid, "service_mean", "service_p99", "latency_quantile") + are(s, policy.Missing, "cpu_per_request") +
+			return are(s, policy.Invalid, "service_mean", "service_p99", "latency_quantile", "lost") + are(s, policy.Missing, "cpu_per_request") +
 				between("arrival_long", s.ArrivalLong, 0, 0) + between("backlog", s.Backlog, 0, 0) +
 				between("slots", s.Slots, 1, 1) + between("cpu_limit", s.CPULimit, 0.15, 0.15)
 		})
@@ -58,7 +58,8 @@ func TestReadFromARealPrometheus(t *testing.T) {
 			return problem + between("arrival_short", s.ArrivalShort, 35, 37) + between("arrival_long", s.ArrivalLong, 35, 37) +
 				between("backlog", s.Backlog, 3, 3) + between("oldest_age", s.OldestAge, 0.07, 0.07) + between("in_flight", s.InFlight, 2, 2) +
 				between("service_mean", s.ServiceMean, 0.0399, 0.0401) + between("service_p99", s.ServiceP99, 0.0497, 0.0498) +
-				between("cpu_per_request", s.CPUPerRequest, 0.0145, 0.0155) + between("latency_quantile", s.LatencyQuantile, 0.198, 0.2)
+				between("cpu_per_request", s.CPUPerRequest, 0.0145, 0.0155) + between("latency_quantile", s.LatencyQuantile, 0.198, 0.2) +
+				between("lost", s.Lost, 0.0495, 0.0505)
 		})
 	})
 
@@ -96,7 +97,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 		source := open(t, o)
 		for range 2 { // the second time without trying the common query
 			m, err := source.Read(context.Background())
-			if err == nil || !strings.Contains(err.Error(), "2 of 18 queries failed (cpu_limit, slots)") || !strings.Contains(err.Error(), "many-to-many") {
+			if err == nil || !strings.Contains(err.Error(), "2 of 19 queries failed (cpu_limit, slots)") || !strings.Contains(err.Error(), "many-to-many") {
 				t.Errorf("error %v, want both queries and the reason", err)
 			}
 			if wrong := are(m.Signals, policy.Missing, "cpu_limit", "slots") + are(m.Signals, policy.OK, "arrival_long", "backlog", "service_mean"); wrong != "" {
@@ -110,7 +111,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 		o.Signals.Slots = `inference_slots`
 		o.Signals.Backlog = `vector(7) # a fixed number`
 		m, err := open(t, o).Read(context.Background())
-		if err == nil || !strings.Contains(err.Error(), "1 of 18 queries failed (slots), the first with: the answer has 2 values, not one") {
+		if err == nil || !strings.Contains(err.Error(), "1 of 19 queries failed (slots), the first with: the answer has 2 values, not one") {
 			t.Errorf("error %v, want the query with two answers", err)
 		}
 		if m.Signals.Slots != (policy.Signal{}) || m.Signals.Backlog != policy.Value(7) {
@@ -120,7 +121,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 
 	t.Run("an address where no Prometheus is has nothing", func(t *testing.T) {
 		m, err := open(t, options(w.server.URL+"/elsewhere")).Read(context.Background())
-		if err == nil || !strings.Contains(err.Error(), "none of 18 queries was answered") || !strings.Contains(err.Error(), "404") {
+		if err == nil || !strings.Contains(err.Error(), "none of 19 queries was answered") || !strings.Contains(err.Error(), "404") {
 			t.Errorf("error %v, want a 404", err)
 		}
 		if m.Signals != (policy.Signals{}) || len(m.Ages) > 0 || len(m.Work) > 0 {
@@ -160,7 +161,7 @@ func TestReadFromARealPrometheus(t *testing.T) {
 		if took := time.Since(began); took > 1500*time.Millisecond {
 			t.Errorf("took %s, want about the timeout of 1 s", took)
 		}
-		if err == nil || !strings.Contains(err.Error(), "none of 18 queries was answered: no answer within 1s") || !strings.Contains(err.Error(), w.server.URL) {
+		if err == nil || !strings.Contains(err.Error(), "none of 19 queries was answered: no answer within 1s") || !strings.Contains(err.Error(), w.server.URL) {
 			t.Errorf("error %v, want one that names the server and the time", err)
 		}
 		if m.Signals != (policy.Signals{}) || len(m.Ages) > 0 || len(m.Work) > 0 {

@@ -62,8 +62,8 @@ func New(o Options) (*Source, error) {
 // Read asks for all signals at once, within one timeout. A signal whose query
 // fails is missing; the error then names every such query, and the other signals
 // are as good as ever. A signal that is switched off has its neutral value:
-// backlog, oldest_age, in_flight, cpu_per_request, cpu_limit and latency_quantile
-// are 0, slots is 1, and service_p99 is what service_mean is.
+// backlog, oldest_age, in_flight, cpu_per_request, cpu_limit, latency_quantile and
+// lost are 0, slots is 1, and service_p99 is what service_mean is.
 func (s *Source) Read(ctx context.Context) (control.Measured, error) {
 	answers := s.ask(ctx)
 	m := control.Measured{Ages: map[string]float64{}}

@@ -29,7 +29,7 @@ func TestSwitchedOffSignalsAreNeutral(t *testing.T) {
 	zero, one := policy.Value(0), policy.Value(1)
 	want := policy.Signals{
 		ArrivalShort: one, ArrivalLong: one, ServiceMean: one, ServiceP99: one, Slots: one,
-		Backlog: zero, OldestAge: zero, InFlight: zero, CPUPerRequest: zero, CPULimit: zero, LatencyQuantile: zero,
+		Backlog: zero, OldestAge: zero, InFlight: zero, CPUPerRequest: zero, CPULimit: zero, LatencyQuantile: zero, Lost: zero,
 	}
 	if err != nil || m.Signals != want || m.Work != nil {
 		t.Errorf("%v, %+v; want %+v", err, m, want)

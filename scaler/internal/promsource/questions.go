@@ -93,6 +93,7 @@ func questions(o Options) ([]signal, []question) {
 	add("cpu_limit", serving, q.CPULimit, long, 0)
 	add("slots", serving, q.Slots, long, 1)
 	add("latency_quantile", arriving, q.LatencyQuantile, latency, 0)
+	add("lost", arriving, q.Lost, latency, 0)
 	if q.Work != "" {
 		asked = append(asked, question{name: workQuestion, expression: expand(q.Work, long, o.Quantile), many: true})
 	}

@@ -80,6 +80,8 @@ func newWorld(t *testing.T, stamped bool, rate float64) *world {
 
 func arrives(door *promtest.Exporter, rate float64) {
 	door.Counter("dispatcher_requests_total", rate, nil)
+	door.Counter("dispatcher_requests_dropped_total", rate*0.05, prometheus.Labels{"reason": "overload"})
+	door.Counter("dispatcher_requests_dropped_total", rate*0.1, prometheus.Labels{"reason": "rate_limit"})
 	door.HistogramWith("dispatcher_request_duration_seconds", rate, 0.15, answered)
 }
 
@@ -123,6 +125,6 @@ func are(signals policy.Signals, want policy.SignalState, names ...string) strin
 }
 
 var (
-	arrivingNames = []string{"arrival_short", "arrival_long", "backlog", "oldest_age", "in_flight", "latency_quantile"}
+	arrivingNames = []string{"arrival_short", "arrival_long", "backlog", "oldest_age", "in_flight", "latency_quantile", "lost"}
 	servingNames  = []string{"service_mean", "service_p99", "cpu_per_request", "cpu_limit", "slots"}
 )

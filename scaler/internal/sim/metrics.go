@@ -94,7 +94,7 @@ func (m *metrics) origin(name string) (SignalGroup, int) {
 		return DispatcherSignals, shortScrapes
 	case "arrival_long":
 		return DispatcherSignals, longScrapes
-	case "latency_quantile":
+	case "latency_quantile", "lost":
 		return DispatcherSignals, m.latencyScrapes
 	case "backlog", "oldest_age", "in_flight":
 		return DispatcherSignals, 0
@@ -126,7 +126,9 @@ func (m *metrics) signals() policy.Signals {
 	}
 	s.ArrivalShort, s.ArrivalLong = arrivals(shortScrapes), arrivals(longScrapes)
 	if first, last, ok := m.window(m.latencyScrapes); ok {
-		s.LatencyQuantile = policy.Value(last.counters.latency.quantileSince(&first.counters.latency, latencyShare))
+		a, b := &first.counters, &last.counters
+		s.LatencyQuantile = policy.Value(b.latency.quantileSince(&a.latency, latencyShare))
+		s.Lost = policy.Value((b.refused + b.dropped - a.refused - a.dropped) / (b.arrived - a.arrived))
 	}
 	first, last, ok := m.window(longScrapes)
 	if !ok {

@@ -110,7 +110,7 @@ func decide() float64 {
 	snap := policy.Snapshot{Spec: 28, Ready: 28, Signals: policy.Signals{
 		ArrivalShort: policy.Value(200), ArrivalLong: policy.Value(200), Backlog: policy.Value(0), OldestAge: policy.Value(0),
 		InFlight: policy.Value(20), ServiceMean: policy.Value(0.1), ServiceP99: policy.Value(0.2), CPUPerRequest: policy.Value(0.1),
-		CPULimit: policy.Value(1), Slots: policy.Value(1), LatencyQuantile: policy.Value(0.2),
+		CPULimit: policy.Value(1), Slots: policy.Value(1), LatencyQuantile: policy.Value(0.2), Lost: policy.Value(0),
 	}}
 	started := time.Now()
 	for i := range decisions {

@@ -1,0 +1,189 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// upAfterAKill kills a first `pulumi up` half-way, with its providers, and goes on
+// with another, as docs/stacks.md tells people to.
+func upAfterAKill(t *testing.T, s *stack) {
+	cmd := exec.CommandContext(t.Context(), "pulumi", "--non-interactive", "--color=never", "--cwd", s.root,
+		"up", "--yes", "--skip-preview", "--stack", s.name)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	eventually(t, "some of the stack is there", 2*time.Minute, func() error {
+		select {
+		case err := <-ended:
+			t.Fatalf("pulumi up ended by itself: %v\n%s", err, log.String())
+		default:
+		}
+		if out, err := command(t, time.Minute, "kubectl", "-n", namespace, "get", "deployments", "-o", "name"); err != nil || strings.TrimSpace(out) == "" {
+			return errors.New("no Deployment yet")
+		}
+		return nil
+	})
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-ended
+
+	s.run(t, "cancel", "--yes")
+	s.run(t, "up", "--yes", "--skip-preview")
+	s.run(t, "preview", "--expect-no-changes")
+}
+
+// changesUnderLoad: another promise reaches whoever keeps it, and then every model
+// server and dispatcher is replaced at 20 requests a second, of which none fails.
+func changesUnderLoad(t *testing.T, s *stack, outputs map[string]string) {
+	// The promise is such that only a request that is lost fails, not one that is late.
+	const promise = "5s"
+	s.set(t, "sloLatency", promise)
+	s.run(t, "up", "--yes", "--skip-preview")
+	if got := scalerPromise(t); got != promise {
+		t.Errorf("the scaler goes by a promise of %s, want %s", got, promise)
+	}
+
+	annotate(t, "headroom.dev/floor=3")
+	awaitReady(t, 3)
+	before := podsOf(t, "model-server", "dispatcher")
+	load := startLoad(t, outputs, "constant:rate=20,length=300s")
+	s.set(t, "modelServerMemory", "500Mi")
+	s.set(t, "backendConcurrency", "2")
+	s.run(t, "up", "--yes", "--skip-preview")
+	awaitReady(t, 3)
+	eventually(t, "only new pods", time.Minute, func() error {
+		now := podsOf(t, "model-server", "dispatcher")
+		for uid, name := range before {
+			if now[uid] != "" {
+				return fmt.Errorf("%s is still there", name)
+			}
+		}
+		return nil
+	})
+	load.end(t)
+
+	annotate(t, "headroom.dev/floor-")
+	for key, value := range map[string]string{"sloLatency": "500ms", "backendConcurrency": "1"} {
+		s.set(t, key, value)
+	}
+	s.run(t, "up", "--yes", "--skip-preview")
+}
+
+// scalerPromise is the latency that one of the scalers goes by.
+func scalerPromise(t *testing.T) string {
+	t.Helper()
+	pods := scalerPods(t)
+	if len(pods) == 0 {
+		t.Fatal("no scaler")
+	}
+	out := kubectl(t, "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+pods[0]+":8002/proxy/debug/decisions")
+	var journal struct {
+		Config struct{ SLO time.Duration }
+	}
+	if err := json.Unmarshal([]byte(out), &journal); err != nil {
+		t.Fatalf("%v: %.200s", err, out)
+	}
+	return journal.Config.SLO.String()
+}
+
+// awaitReady waits until the scaled Deployment has so many ready pods of its present
+// template and no other.
+func awaitReady(t *testing.T, want int) {
+	t.Helper()
+	all := fmt.Sprintf("%d/%d/%d", want, want, want)
+	eventually(t, fmt.Sprintf("%d ready replicas", want), 2*time.Minute, func() error {
+		now := kubectl(t, "-n", namespace, "get", "deployment", "model-server", "-o", "jsonpath={.status.replicas}/{.status.updatedReplicas}/{.status.readyReplicas}")
+		if now != all {
+			return fmt.Errorf("replicas, up-to-date ones and ready ones are %s", now)
+		}
+		return nil
+	})
+}
+
+// podsOf are the pods of the components, by UID.
+func podsOf(t *testing.T, components ...string) map[string]string {
+	t.Helper()
+	out := kubectl(t, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/name in ("+strings.Join(components, ",")+")",
+		"-o", `jsonpath={range .items[*]}{.metadata.uid} {.metadata.name}{"\n"}{end}`)
+	pods := map[string]string{}
+	for line := range strings.Lines(out) {
+		if uid, name, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			pods[uid] = name
+		}
+	}
+	return pods
+}
+
+// load is a load test that runs.
+type load struct {
+	cmd    *exec.Cmd
+	log    *bytes.Buffer
+	folder string
+}
+
+// startLoad returns when the first requests have been sent.
+func startLoad(t *testing.T, outputs map[string]string, trace string) *load {
+	t.Helper()
+	l := &load{log: &bytes.Buffer{}, folder: filepath.Join(t.TempDir(), "run")}
+	l.cmd = exec.CommandContext(t.Context(), filepath.Join("..", "..", ".headroom", "bin", "loadtest"), "run",
+		"--target", outputs["dispatcherUrl"], "--prometheus", outputs["prometheusUrl"],
+		"--trace", trace, "--images", filepath.Join("..", "..", "models", "vehicles", "samples"), "--out", l.folder,
+		"--lag-bound", "1h") // it shares the cores with all the rest, and no latency is judged here
+	l.cmd.Stdout, l.cmd.Stderr = l.log, l.log
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the load arrives", time.Minute, func() error {
+		ready := kubectl(t, "get", "--raw", "/api/v1/namespaces/"+namespace+"/services/prometheus:9090/proxy/api/v1/query?query="+
+			url.QueryEscape(`sum(rate(dispatcher_requests_total[5s])) > 15`))
+		if !strings.Contains(ready, `"value"`) {
+			return errors.New("fewer than 15 requests/s")
+		}
+		return nil
+	})
+	return l
+}
+
+// end stops the load and has every request answered.
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.cmd.Wait(); err != nil {
+		t.Logf("loadtest: %v", err) // its summary tells more
+	}
+	raw, err := os.ReadFile(filepath.Join(l.folder, "summary.json"))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, l.log.String())
+	}
+	var summary struct {
+		Requests struct{ Sent, Answered, Refused, Failed int }
+	}
+	if err := json.Unmarshal(raw, &summary); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("requests: %+v", summary.Requests)
+	if r := summary.Requests; r.Sent < 300 || r.Answered != r.Sent {
+		t.Errorf("of %d requests %d were answered; summary: %s", r.Sent, r.Answered, raw)
+	}
+}
