@@ -67,8 +67,8 @@ func defaultSignals() Signals {
 		LatencyQuantile: `histogram_quantile($quantile, sum by (le) (rate(dispatcher_request_duration_seconds_bucket{outcome="answered"}[$window])))`,
 		Lost: `sum(rate(dispatcher_requests_dropped_total{reason=~"deadline|hopeless|overload|predicted"}[$window]))` +
 			` / sum(rate(dispatcher_requests_total[$window]))`,
-		Work:            `sum by (replica) (dispatcher_replica_in_flight)`,
-		Freshness:       Freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
+		Work:      `sum by (replica) (dispatcher_replica_in_flight)`,
+		Freshness: Freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
 	}
 }
 
