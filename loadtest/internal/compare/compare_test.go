@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"headroom.dev/loadtest/internal/compare"
 	"headroom.dev/loadtest/internal/report"
 	"headroom.dev/loadtest/internal/runtest"
@@ -165,6 +167,7 @@ func TestFilesOfAComparison(t *testing.T) {
 	if err := json.Unmarshal(text, &got); err != nil {
 		t.Fatal(err)
 	}
+	validate(t, text)
 	custom, hpa := got.Groups[0], got.Groups[1]
 	if !slices.Equal(custom.Runs, []string{"custom-1", "custom-2"}) || custom.Left[0].Run != "custom-3" || custom.Left[0].Reason != "interrupted" {
 		t.Errorf("custom: %v counted, %v left out", custom.Runs, custom.Left)
@@ -223,6 +226,22 @@ func TestFilesOfAComparison(t *testing.T) {
 	// Once more into the same folder, which is full now.
 	if err := c.Write(dir, io.Discard); err != nil {
 		t.Errorf("an older comparison is not replaced: %v", err)
+	}
+}
+
+// validate holds a comparison.json against the contract.
+func validate(t *testing.T, text []byte) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "..", "contract", "comparison.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(value); err != nil {
+		t.Errorf("comparison.json: %v", err)
 	}
 }
 
