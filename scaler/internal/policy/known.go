@@ -73,7 +73,7 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 	}
 	if m.CPUPerRequest.positive() {
 		window := time.Duration(serviceScrapes * cfg.scrape() * float64(time.Second))
-		k.Price.learn(m.CPUPerRequest.Value, rate, ofMean, k.CPULimit, window, cfg.Tick, now)
+		k.Price.learn(m.CPUPerRequest.Value, rate, m.ServiceMean.or(k.ServiceMean), ofMean, k.CPULimit, window, cfg.Tick, now)
 	}
 	average(&k.ServiceMean, &k.MeanSince, m.ServiceMean, ofMean)
 	average(&k.ServiceP99, &k.P99Since, m.ServiceP99, ofP99)

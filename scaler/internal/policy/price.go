@@ -11,8 +11,11 @@ import (
 // makes requests look dear, and would be kept for it.
 //
 // The two are told apart by a Kalman filter (R. E. Kalman, A New Approach to Linear
-// Filtering and Prediction Problems, 1960) as the load for each replica varies. While
-// it doesn't, all is taken for the requests': the upkeep is 0 before it is known.
+// Filtering and Prediction Problems, 1960) as the load for each replica varies: what
+// few requests seem to cost is the replicas' own for the most part. While it doesn't
+// vary, it is split by what is likely: a request takes no more than about a core, or
+// the limit, for as long as it lasts, and the upkeep is no more than about a tenth of
+// the limit.
 type Price struct {
 	Request float64 `json:"request"`
 	Upkeep  float64 `json:"upkeep"`
@@ -28,8 +31,10 @@ type Price struct {
 
 const (
 	// lowRate is the arrival rate per second under which a window holds too few
-	// requests to tell what one costs: what was known before is kept.
+	// requests to tell anything by but what replicas cost without them.
 	lowRate = 1.0
+	// fewRequests is the least number of requests in a window that tell even that.
+	fewRequests = 3
 	// usualUpkeep and leastUpkeepError are the standard errors of the upkeep before
 	// anything is known of it, and at least, as shares of the CPU limit; mostUpkeep
 	// is the most that it can be.
@@ -49,23 +54,29 @@ func (p *Price) watch(ready int, now time.Time) {
 }
 
 // learn takes in that so many CPU-seconds went to each of rate requests per second
-// in the last window. The relative standard error is that of the mean of a window's
+// in the last window, which took a replica service seconds each (0: unknown). The relative standard error is that of the mean of a window's
 // requests; limit is in cores, tick is how often it is looked.
-func (p *Price) learn(measured, rate, relative, limit float64, window, tick time.Duration, now time.Time) {
-	known := p.Request > 0
-	if rate < lowRate || known && (p.Ready == 0 || now.Sub(p.Since) < window) {
+func (p *Price) learn(measured, rate, service, relative, limit float64, window, tick time.Duration, now time.Time) {
+	known, requests := p.Request > 0, rate*window.Seconds()
+	if requests < fewRequests || !known && rate < lowRate || known && (p.Ready == 0 || now.Sub(p.Since) < window) {
 		return
 	}
 	x := float64(max(p.Ready, 1)) / rate
-	// Looks overlap: each counts for what is new in it.
-	relative = math.Max(relative, leastPriceError)
+	// One request more may have arrived than was answered. Looks overlap: each counts
+	// for what is new in it.
+	relative = math.Max(relative, math.Max(leastPriceError, 1/requests))
 	noise := square(relative*measured) * (window.Seconds() / tick.Seconds())
 	if !known {
-		p.Upkeep, p.UpkeepVar = 0, square(usualUpkeep*limit)
-		p.set(measured, noise, x)
+		likely := square(service * math.Max(1, limit))
+		if likely == 0 {
+			likely = square(measured)
+		}
+		ofUpkeep := square(x * usualUpkeep * limit)
+		p.Upkeep, p.UpkeepVar = measured/x*ofUpkeep/(likely+ofUpkeep), square(usualUpkeep*limit)
+		p.set(measured-p.Upkeep*x, noise, x)
 		return
 	}
-	p.RequestVar = math.Max(p.RequestVar, noise*tick.Seconds()/serviceMemory.Seconds())
+	p.RequestVar = math.Max(p.RequestVar, square(leastPriceError*p.Request)*window.Seconds()/serviceMemory.Seconds())
 	p.UpkeepVar = math.Max(p.UpkeepVar, square(leastUpkeepError*limit))
 
 	off := measured - p.Request - p.Upkeep*x
