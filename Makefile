@@ -42,7 +42,7 @@ simulate: export WORKLOADS := $(WORKLOADS)
 simulate: export OUT := $(OUT)
 
 .PHONY: help demo demo-local up down preview cluster cluster-down images loadtest compare local env \
-        test e2e simulate bench lint check-imports fmt tidy model train tools clean
+        test e2e simulate bench lint check-imports docs render golden fmt tidy model train tools clean
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,15 @@ lint: check-imports ## formatting, linters, tidy modules, shell scripts
 check-imports: ## no module imports another; only infra reaches Pulumi
 	@hack/check-imports.sh
 
+docs: ## write docs/configuration.md out of Pulumi.yaml
+	@cd infra && GOWORK=off go run ./cmd/configdoc ../Pulumi.yaml ../docs/configuration.md
+
+render: ## print the Kubernetes manifests of a stack, without a cluster [STACK=dev OUT=dir]
+	@cd infra && GOWORK=off go run ./cmd/render $(if $(OUT),--out "$(abspath $(OUT))") $(if $(wildcard .headroom/images.json),,--stand-in-images) ../Pulumi.$(STACK).yaml
+
+golden: ## write infra/golden anew: the manifests of the committed stacks
+	@cd infra && GOWORK=off go test ./internal/render -run TestGolden -count=1 -args -update
+
 fmt: ## format the Go code
 	@gofmt -w $$(git ls-files '*.go')
 
@@ -118,4 +127,4 @@ tools: ## build or find the pinned tools
 	@hack/tools.sh all
 
 clean: ## remove what was built in this checkout (not the results, not the cluster)
-	@rm -rf .headroom/images .headroom/images.json .headroom/bin .headroom/demo-local
+	@rm -rf .headroom/images .headroom/images.json .headroom/bin .headroom/demo-local .headroom/program

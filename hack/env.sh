@@ -43,6 +43,8 @@ printf 'export PULUMI_BACKEND_URL=%q\n' "$backend"
 printf 'export PULUMI_HOME=%q\n' "${PULUMI_HOME:-$STATE/pulumi-home}"
 printf 'export PULUMI_SKIP_UPDATE_CHECK=true\n'
 printf 'export GOWORK=off\n'
+# With the commit in it, the program would be linked anew after each one.
+printf 'export GOFLAGS=%q\n' "${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 # The dev stack keeps no secret but a Redis password inside the cluster; set a
 # passphrase of your own where that is not enough.
 [ -n "${PULUMI_CONFIG_PASSPHRASE_FILE:-}" ] || printf 'export PULUMI_CONFIG_PASSPHRASE=%q\n' "${PULUMI_CONFIG_PASSPHRASE:-}"

@@ -26,7 +26,7 @@ export UPSTREAM_BIN=$STATE/bin/upstream
 say "go test: scaler/upstream"
 # shellcheck disable=SC2086 # several flags
 (cd "$ROOT/scaler/upstream" && GOWORK=off go test -trimpath ${TEST_FLAGS:-} ./...) || failed+=("scaler/upstream")
-for module in apps infra loadtest scaler hack/localcluster hack/asynqbench hack/vegetabench; do
+for module in apps infra loadtest scaler hack/localcluster hack/asynqbench hack/vegetabench hack/manifestlint; do
   say "go test: $module"
   # shellcheck disable=SC2046,SC2086 # several flags and packages
   (cd "$ROOT/$module" && GOWORK=off go test -tags libjpeg ${TEST_FLAGS:-} $(GOWORK=off go list ./... | grep -vE '/(faulttest|promsource|cmd/scaler|loadtest/internal/fire)$')) || failed+=("$module")

@@ -13,7 +13,7 @@ usage: hack/tools.sh GROUP...
   cluster       the local cluster: Kubernetes, CoreDNS, metrics-server and
                 localcluster
   localcluster  localcluster alone, which is enough to take a cluster down
-  lint          golangci-lint
+  lint          golangci-lint, and manifestlint for Kubernetes manifests
   all           all of these
 HEADROOM_CACHE says where the builds are kept (default: ~/.cache/headroom).
 EOF
@@ -115,6 +115,7 @@ build_kubernetes() {
 build_metrics-server() { compile "$hack/toolchain/metrics-server" "$1" tool; }
 build_localcluster() { compile "$hack/localcluster" "$1" ./cmd/localcluster ./cmd/pause; }
 build_lint() { compile "$hack/toolchain/lint" "$1" tool; }
+build_manifestlint() { compile "$hack/manifestlint" "$1" .; }
 
 # provide NAME HINT DIR... exposes what build_NAME makes of the modules in
 # DIRs, building it first where the cache has none.
@@ -185,7 +186,10 @@ group() {
     group localcluster
     ;;
   localcluster) provide localcluster "seconds" "$hack/localcluster" ;;
-  lint) provide lint "once, about 2 minutes on 2 cores" "$hack/toolchain/lint" ;;
+  lint)
+    provide lint "once, about 2 minutes on 2 cores" "$hack/toolchain/lint"
+    provide manifestlint "once, about a minute on 2 cores" "$hack/manifestlint"
+    ;;
   all)
     group pulumi
     group cluster

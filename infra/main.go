@@ -36,8 +36,7 @@ func run() int {
 	return constant.ExitStatusLoggedError
 }
 
-// program loads and checks the configuration, builds the stack and exports its
-// outputs. Nothing is made of a configuration with a mistake in it.
+// program loads and checks the configuration, and runs the stack's program. Nothing is made of a configuration with a mistake in it.
 func program(ctx *pulumi.Context) error {
 	source, err := config.FromContext(ctx)
 	if err != nil {
@@ -47,14 +46,7 @@ func program(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	outputs, err := stack.New(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	for name, value := range outputs {
-		ctx.Export(name, value)
-	}
-	return nil
+	return stack.Program(cfg)(ctx)
 }
 
 // report shows each mistake in the configuration, or any other failure, as an

@@ -93,6 +93,11 @@ func TestStack(t *testing.T) {
 		checkCPU(t, lent())
 	})
 
+	step(t, "every rule is evaluated, and every panel of the dashboards has data", func(t *testing.T) {
+		everyRuleIsEvaluated(t, outputs["prometheusUrl"])
+		everyPanelHasData(t, outputs["prometheusUrl"])
+	})
+
 	step(t, "the scaler said why", func(t *testing.T) {
 		log := scalerLog(t)
 		for _, want := range []string{`"reason"`, "scale_in"} {

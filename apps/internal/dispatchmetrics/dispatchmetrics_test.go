@@ -57,6 +57,7 @@ func TestMetricsKeepTheContract(t *testing.T) {
 			Metrics []struct {
 				Name, Type string
 				Labels     []string
+				Buckets    []float64
 			}
 		}
 	}
@@ -85,6 +86,16 @@ func TestMetricsKeepTheContract(t *testing.T) {
 			}
 			if !slices.Equal(labels, want.Labels) {
 				t.Errorf("%s has labels %v, want %v", want.Name, labels, want.Labels)
+			}
+			if want.Buckets == nil {
+				continue
+			}
+			var bounds []float64
+			for _, b := range m.GetHistogram().GetBucket() {
+				bounds = append(bounds, b.GetUpperBound())
+			}
+			if !slices.Equal(bounds, want.Buckets) {
+				t.Errorf("%s has buckets up to %v, want %v", want.Name, bounds, want.Buckets)
 			}
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"headroom.dev/infra/policy"
 )
 
 // Project is the name of the Pulumi project, the namespace of its keys.
@@ -37,6 +39,7 @@ type Config struct {
 
 	Scaler        Scaler
 	HPACPUPercent int // of the CPU request, 1 to 100
+	HPABehavior   HPABehavior
 	MinReplicas   int // 0 with ScalerCustom, else 1, to 1000, at most MaxReplicas
 	MaxReplicas   int // 1 to 1000
 	Replicas      int // 1 to 1000, used with ScalerNone only
@@ -48,12 +51,20 @@ type Config struct {
 	ModelServerCPULimit   string // quantity, 10m to 64, at least the request
 	ModelServerMemory     string // quantity, 64Mi to 64Gi, request and limit
 
-	DispatcherReplicas int // 1 to 20
-	BackendConcurrency int // requests that one replica is sent at a time, 1 to 64
+	DispatcherReplicas int    // 1 to 20
+	BackendConcurrency int    // requests that one replica is sent at a time, 1 to 64
+	APIKeysSecret      string // Secret whose key keys.json holds the callers' keys; empty: everybody may call
+	Tracing            Tracing
+
+	Redis Redis
 
 	Images          Images
 	ImagePullPolicy string // Always, IfNotPresent or Never
+	RequireDigests  bool   // true: every image is pinned by its digest
 
+	Availability Availability
+
+	Exposure           Exposure
 	ServiceType        string // NodePort, LoadBalancer or ClusterIP
 	DispatcherNodePort int    // 30000 to 32767
 	PrometheusNodePort int    // 30000 to 32767, another than the dispatcher's
@@ -63,9 +74,12 @@ type Config struct {
 	MetricsServer            bool
 	PrometheusScrapeInterval time.Duration // 1s to 60s, with ScalerCustom to 15s, whole milliseconds
 	PrometheusRetention      string        // such as 6h or 15d
-	RedisMaxMemory           string        // such as 256mb, 16mb to 64gb
-	RedisPassword            string        // empty: one is generated when the Secret is first made
+	Monitoring               Monitoring
 	NetworkPolicies          bool
+	NetworkPolicyEgress      bool  // true: pods reach nothing but what they need
+	APIServerPorts           []int // the Kubernetes API's, wherever it is
+
+	Policy policy.Mode // what becomes of objects that break its rules
 }
 
 // Source is the configuration as it was written.
@@ -117,6 +131,7 @@ func (r *reader) load(root fs.FS) (Config, Problems) {
 
 		Scaler:        Scaler(r.text("scaler", string(ScalerCustom))),
 		HPACPUPercent: r.integer("hpaCpuPercent", 70),
+		HPABehavior:   r.hpaBehavior(),
 		MinReplicas:   r.integer("minReplicas", 1),
 		MaxReplicas:   r.integer("maxReplicas", 10),
 		Replicas:      r.integer("replicas", 1),
@@ -130,9 +145,17 @@ func (r *reader) load(root fs.FS) (Config, Problems) {
 
 		DispatcherReplicas: r.integer("dispatcherReplicas", 1),
 		BackendConcurrency: r.integer("backendConcurrency", 1),
+		APIKeysSecret:      r.text("apiKeysSecret", ""),
+		Tracing:            r.tracing(),
+
+		Redis: r.redis(),
 
 		ImagePullPolicy: r.text("imagePullPolicy", "IfNotPresent"),
+		RequireDigests:  r.boolean("requireDigests", false),
 
+		Availability: r.availability(),
+
+		Exposure:           r.exposure(),
 		ServiceType:        r.text("serviceType", "NodePort"),
 		DispatcherNodePort: r.integer("dispatcherNodePort", 30501),
 		PrometheusNodePort: r.integer("prometheusNodePort", 30090),
@@ -142,12 +165,13 @@ func (r *reader) load(root fs.FS) (Config, Problems) {
 		MetricsServer:            r.boolean("metricsServer", false),
 		PrometheusScrapeInterval: r.duration("prometheusScrapeInterval", time.Second),
 		PrometheusRetention:      r.text("prometheusRetention", "6h"),
-		RedisMaxMemory:           r.text("redisMaxMemory", "256mb"),
-		RedisPassword:            r.text("redisPassword", ""),
+		Monitoring:               r.monitoring(),
 		NetworkPolicies:          r.boolean("networkPolicies", true),
+		NetworkPolicyEgress:      r.boolean("networkPolicyEgress", false),
+		Policy:                   policy.Mode(r.text("policy", string(policy.Warn))),
+		APIServerPorts:           r.integerList("apiServerPorts", []int{443, 6443}),
 	}
 	c.Images = r.images(root)
-	r.secrecy("redisPassword")
 	r.strangers()
 
 	problems := slices.Concat(r.problems, c.validate(r.broken))
@@ -174,6 +198,7 @@ func (c Config) validate(broken map[string]bool) Problems {
 		"must be a DNS label: at most 63 lower-case letters, digits and -, with a letter or digit at both ends")
 	v.oneOf("scaler", string(c.Scaler), string(ScalerCustom), string(ScalerHPA), string(ScalerNone))
 	v.within("hpaCpuPercent", c.HPACPUPercent, 1, 100)
+	v.hpaBehavior(c.HPABehavior)
 	v.within("minReplicas", c.MinReplicas, 0, 1000)
 	if v.sound("scaler") && c.Scaler != ScalerCustom {
 		v.rule(c.MinReplicas >= 1, "minReplicas", strconv.Itoa(c.MinReplicas),
@@ -202,6 +227,8 @@ func (c Config) validate(broken map[string]bool) Problems {
 
 	v.within("dispatcherReplicas", c.DispatcherReplicas, 1, 20)
 	v.within("backendConcurrency", c.BackendConcurrency, 1, 64)
+	v.dispatcher(c)
+	v.redis(c)
 
 	v.images(c)
 	v.oneOf("imagePullPolicy", c.ImagePullPolicy, "Always", "IfNotPresent", "Never")
@@ -216,6 +243,9 @@ func (c Config) validate(broken map[string]bool) Problems {
 	v.rule(net.ParseIP(c.NodeAddress) != nil || hostName.MatchString(c.NodeAddress), "nodeAddress", c.NodeAddress,
 		"must be a host name or an IP address, without a scheme or a port")
 
+	v.exposure(c)
+	v.availability(c)
+
 	v.rule(domain.MatchString(c.ClusterDomain), "clusterDomain", c.ClusterDomain,
 		"must be a DNS domain in lower case, such as cluster.local")
 	v.between("prometheusScrapeInterval", c.PrometheusScrapeInterval, time.Second, time.Minute)
@@ -225,12 +255,8 @@ func (c Config) validate(broken map[string]bool) Problems {
 	}
 	v.rule(retention.MatchString(c.PrometheusRetention), "prometheusRetention", c.PrometheusRetention,
 		"must be a whole number from 1 to 9999 and h, d or w, such as 6h or 15d")
-	v.quantity("redisMaxMemory", c.RedisMaxMemory, redisBytes, 16<<20, 64<<30,
-		"must be from 16mb to 64gb, such as 256mb")
-	if c.RedisPassword != "" && !password.MatchString(c.RedisPassword) {
-		v.problems = append(v.problems, Problem{Project + ":redisPassword", "is not usable",
-			`must be 8 to 128 printable ASCII characters without spaces, quotes and \`})
-	}
+	v.monitoring(c)
+	v.oneOf("policy", string(c.Policy), string(policy.Off), string(policy.Warn), string(policy.Enforce))
 	return v.problems
 }
 
@@ -240,12 +266,6 @@ func (c Config) FromZero() bool { return c.Scaler == ScalerCustom && c.MinReplic
 // ModelServerMemoryBytes is ModelServerMemory in bytes.
 func (c Config) ModelServerMemoryBytes() int64 {
 	bytes, _ := memoryBytes(c.ModelServerMemory)
-	return bytes
-}
-
-// RedisMaxMemoryBytes is RedisMaxMemory in bytes.
-func (c Config) RedisMaxMemoryBytes() int64 {
-	bytes, _ := redisBytes(c.RedisMaxMemory)
 	return bytes
 }
 
@@ -275,6 +295,11 @@ func (v *validator) between(key string, value, shortest, longest time.Duration) 
 	fits := shortest <= value && value <= longest && value%time.Millisecond == 0
 	v.rule(fits, key, value.String(),
 		fmt.Sprintf("must be a duration in whole milliseconds from %v to %v, such as 1.5s", shortest, longest))
+}
+
+func (v *validator) seconds(key string, value, shortest, longest time.Duration) {
+	fits := shortest <= value && value <= longest && value%time.Second == 0
+	v.rule(fits, key, value.String(), fmt.Sprintf("must be a duration in whole seconds from %v to %v", shortest, longest))
 }
 
 func (v *validator) oneOf(key, value string, allowed ...string) {

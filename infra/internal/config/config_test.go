@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"headroom.dev/infra/policy"
 )
 
 const imagesJSON = `{"modelserver":"headroom/modelserver:1","dispatcher":"headroom/dispatcher:1","scaler":"headroom/scaler:1",
@@ -40,26 +42,37 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Config{
 		Namespace: "headroom", CreateNamespace: true,
-		Scaler: ScalerCustom, HPACPUPercent: 70, MinReplicas: 1, MaxReplicas: 10, Replicas: 1,
+		Scaler: ScalerCustom, HPACPUPercent: 70, HPABehavior: KubernetesHPABehavior(), MinReplicas: 1, MaxReplicas: 10, Replicas: 1,
 		Custom: Custom{
 			Mode: ModeActive, Replicas: 2, ScaleInStabilization: time.Minute, BridgeCeiling: 1,
 			IdleAfter: 5 * time.Minute, ColdStartAllowance: 30 * time.Second,
 		},
 		SLOLatency:            500 * time.Millisecond,
 		ModelServerCPURequest: "500m", ModelServerCPULimit: "1", ModelServerMemory: "512Mi",
-		DispatcherReplicas: 1, BackendConcurrency: 1,
+		DispatcherReplicas: 1, BackendConcurrency: 1, Tracing: Tracing{SampleRatio: 1},
+		Redis: Redis{MaxMemory: "256mb", Mode: RedisStandalone},
 		Images: Images{
 			ModelServer: "headroom/modelserver:1", Dispatcher: "headroom/dispatcher:1", Scaler: "headroom/scaler:1",
 			Redis: "headroom/redis:1", Prometheus: "headroom/prometheus:1", MetricsServer: "headroom/metrics-server:1",
+			Grafana: defaultGrafanaImage,
 		},
 		ImagePullPolicy: "IfNotPresent",
-		ServiceType:     "NodePort", DispatcherNodePort: 30501, PrometheusNodePort: 30090, NodeAddress: "127.0.0.1",
+		Availability: Availability{
+			DisruptionBudgets: true, ModelServerMaxUnavailable: "1", TopologySpread: SpreadPreferred, AntiAffinity: SpreadPreferred,
+		},
+		Exposure:    Exposure{Kind: ExposureService, TLS: true},
+		ServiceType: "NodePort", DispatcherNodePort: 30501, PrometheusNodePort: 30090, NodeAddress: "127.0.0.1",
 		ClusterDomain:            "cluster.local",
 		PrometheusScrapeInterval: time.Second, PrometheusRetention: "6h",
-		RedisMaxMemory: "256mb", NetworkPolicies: true,
+		Monitoring: Monitoring{
+			Prometheus: PrometheusOwn, RetentionSize: "1GB", Namespace: "monitoring",
+			RunbookURL: "docs/monitoring.md", DashboardLabels: map[string]string{"grafana_dashboard": "1"},
+		},
+		NetworkPolicies: true, APIServerPorts: []int{443, 6443},
+		Policy: policy.Warn,
 	}, cfg)
 	require.Empty(t, cfg.Validate())
-	require.EqualValues(t, 256<<20, cfg.RedisMaxMemoryBytes())
+	require.EqualValues(t, 256<<20, cfg.Redis.MaxMemoryBytes())
 }
 
 func TestImages(t *testing.T) {
@@ -147,6 +160,7 @@ func TestEveryRuleNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"redisMaxMemory=256Mi", `headroom:redisMaxMemory is "256Mi"; must be from 16mb to 64gb, such as 256mb`},
 		{"redisMaxMemory=1mb", `headroom:redisMaxMemory is "1mb"; must be from 16mb to 64gb, such as 256mb`},
 		{"redisPassword=plainly-written", `headroom:redisPassword is stored in clear text; set it with: pulumi config set --secret redisPassword`},
+		{"policy=strict", `headroom:policy is "strict"; must be one of off, warn, enforce`},
 		{"networkPolicies=on", `headroom:networkPolicies is "on"; must be true or false`},
 		{"minreplicas=2", `headroom:minreplicas is not a key of this project; Pulumi.yaml lists all keys, is it minReplicas?`},
 		{"colour=red", `headroom:colour is not a key of this project; Pulumi.yaml lists all keys`},
@@ -182,7 +196,7 @@ func TestPasswordIsCheckedAndNeverShown(t *testing.T) {
 	source.Secret["headroom:redisPassword"] = true
 	cfg, err := Load(source, project())
 	require.NoError(t, err)
-	require.Equal(t, "s3cret-enough!", cfg.RedisPassword)
+	require.Equal(t, "s3cret-enough!", cfg.Redis.Password)
 }
 
 func TestKubernetesKeysAreRefusedAndOthersIgnored(t *testing.T) {
@@ -245,7 +259,7 @@ func TestPulumiYAMLDeclaresTheKeysOfThisProgram(t *testing.T) {
 	withDefaults := Source{Values: map[string]string{}}
 	for full, key := range declared.Config {
 		require.NotEmpty(t, key.Description, full)
-		require.Contains(t, []string{"string", "integer", "boolean", "array"}, key.Type, full)
+		require.Contains(t, []string{"string", "integer", "boolean", "array", "object"}, key.Type, full)
 		require.NotNil(t, key.Default, "%s: without a default the engine would ask for the key", full)
 		text, isText := key.Default.(string)
 		if !isText {
@@ -274,16 +288,4 @@ func knownKeys(t *testing.T) map[string]bool {
 	_, problems := r.load(project())
 	require.Empty(t, problems)
 	return r.known
-}
-
-// The committed stack is usable as it is, once `make images` ran.
-func TestDevStack(t *testing.T) {
-	content, err := os.ReadFile("../../../Pulumi.dev.yaml")
-	require.NoError(t, err)
-	var stack struct{ Config map[string]string }
-	require.NoError(t, yaml.Unmarshal(content, &stack))
-	cfg, err := Load(Source{Values: stack.Config}, project())
-	require.NoError(t, err)
-	require.True(t, cfg.MetricsServer)
-	require.Equal(t, ScalerCustom, cfg.Scaler)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"strings"
 )
 
 // Images are the references of the container images. One that the stack
@@ -20,13 +21,16 @@ type Images struct {
 	Redis         string `json:"redis"`
 	Prometheus    string `json:"prometheus"`
 	MetricsServer string `json:"metricsserver"`
+	RedisExporter string `json:"redisexporter"` // empty: Redis has none
+	Grafana       string `json:"grafana"`
 }
 
-// What Redis and Prometheus are when neither a key nor the images file says
-// otherwise. The other images are built by this project.
+// What Redis, Prometheus and Grafana are when neither a key nor the images file
+// says otherwise. The other images are built by this project.
 const (
 	defaultRedisImage      = "redis:7.2.5"
 	defaultPrometheusImage = "prom/prometheus:v2.53.2"
+	defaultGrafanaImage    = "grafana/grafana:11.6.0"
 )
 
 // imagesFileLimit is far above any honest images file, in bytes.
@@ -46,6 +50,8 @@ func (r *reader) images(root fs.FS) Images {
 		Redis:         r.text("redisImage", cmp.Or(built.Redis, defaultRedisImage)),
 		Prometheus:    r.text("prometheusImage", cmp.Or(built.Prometheus, defaultPrometheusImage)),
 		MetricsServer: r.text("metricsServerImage", built.MetricsServer),
+		RedisExporter: r.text("redisExporterImage", built.RedisExporter),
+		Grafana:       r.text("grafanaImage", cmp.Or(built.Grafana, defaultGrafanaImage)),
 	}
 }
 
@@ -103,8 +109,10 @@ func (v *validator) images(c Config) {
 		{"modelServerImage", c.Images.ModelServer, true},
 		{"dispatcherImage", c.Images.Dispatcher, true},
 		{"scalerImage", c.Images.Scaler, c.Scaler == ScalerCustom},
-		{"redisImage", c.Images.Redis, true},
-		{"prometheusImage", c.Images.Prometheus, true},
+		{"redisImage", c.Images.Redis, !c.Redis.External()},
+		{"redisExporterImage", c.Images.RedisExporter, c.Images.RedisExporter != ""},
+		{"prometheusImage", c.Images.Prometheus, c.Monitoring.Own()},
+		{"grafanaImage", c.Images.Grafana, c.Monitoring.Grafana},
 		{"metricsServerImage", c.Images.MetricsServer, c.MetricsServer},
 	} {
 		switch {
@@ -115,6 +123,8 @@ func (v *validator) images(c Config) {
 		default:
 			v.rule(imageReference.MatchString(image.reference), image.key, image.reference,
 				"must be an image reference such as name:tag or host:5000/name@sha256:…")
+			v.rule(!c.RequireDigests || strings.Contains(image.reference, "@sha256:"), image.key, image.reference,
+				"must be pinned by its digest, as name:tag@sha256:…, with headroom:requireDigests")
 		}
 	}
 }

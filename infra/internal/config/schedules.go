@@ -1,11 +1,9 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 	_ "time/tzdata" // time zones are checked, and a machine may have none
 )
@@ -24,19 +22,11 @@ const schedulesKey = "schedules"
 
 // schedules reads the list, which the engine hands over as JSON.
 func (r *reader) schedules() []Schedule {
-	text, ok := r.lookup(schedulesKey)
-	if !ok {
-		return nil
-	}
 	var written []struct {
 		Name, Cron, Timezone, Duration string
 		Floor                          int
 	}
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&written); err != nil {
-		r.fail(schedulesKey, fmt.Sprintf("is %.80q", text),
-			fmt.Sprintf("must be a list of {name, cron, timezone, duration, floor}: %v", err))
+	if !r.decode(schedulesKey, "a list of {name, cron, timezone, duration, floor}", &written) {
 		return nil
 	}
 	var schedules []Schedule
@@ -51,7 +41,7 @@ func (r *reader) schedules() []Schedule {
 }
 
 // entry is the key of a schedule's part.
-func entry(i int, part string) string { return fmt.Sprintf("%s[%d].%s", schedulesKey, i, part) }
+func entry(i int, part string) string { return item(schedulesKey, i) + "." + part }
 
 // cronFields matches what can be a cron expression; whether each number is one
 // that its field has is left to the scaler.

@@ -3,12 +3,14 @@ package dispatcher
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"headroom.dev/infra/internal/redis"
 	"headroom.dev/infra/internal/workload"
 )
 
@@ -31,13 +33,14 @@ type Args struct {
 	Image, ImagePullPolicy string
 	Replicas               int
 	SLOLatency             time.Duration
-	BackendConcurrency     int                 // requests that one model server is sent at a time
-	RedisURL               string              // without the password
-	RedisPassword          corev1.EnvVarArgs   // the variable REDIS_PASSWORD
-	RedisVersion           pulumi.StringOutput // changes with the password
-	Backends               string              // NAMESPACE/SERVICE of the model servers
+	BackendConcurrency     int // requests that one model server is sent at a time
+	Redis                  redis.Connection
+	APIKeysSecret          string // whose APIKeysKey lists the callers' keys; empty: everybody may call
+	Backends               string // NAMESPACE/SERVICE of the model servers
 	Exposure               workload.Exposure
+	Tracing                workload.Tracing
 	ColdStart              ColdStart
+	Placement              workload.Placement
 }
 
 // ColdStart says what becomes of requests while there is no model server.
@@ -65,7 +68,7 @@ type Dispatcher struct {
 // Deployment and the Service.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispatcher, error) {
 	d := &Dispatcher{}
-	if err := ctx.RegisterComponentResource("headroom:infra:Dispatcher", Name, d, opts...); err != nil {
+	if err := ctx.RegisterComponentResource("headroom:infra:Dispatcher", args.Namespace.Resource(Name), d, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
 	account, err := workload.Grant(ctx, args.Namespace, Name, []workload.Permission{
@@ -80,19 +83,19 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 		Replicas:        &args.Replicas,
 		Image:           args.Image,
 		ImagePullPolicy: args.ImagePullPolicy,
-		Args: append([]string{
-			"--redis", args.RedisURL,
+		Args: slices.Concat([]string{
+			"--redis", args.Redis.URL,
 			"--endpoints-of", args.Backends,
 			"--slo", args.SLOLatency.String(),
 			"--max-picture-memory", strconv.Itoa(memory / 4),
 			"--backend-concurrency", strconv.Itoa(args.BackendConcurrency),
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
-		}, args.ColdStart.flags()...),
-		Env: corev1.EnvVarArray{args.RedisPassword, corev1.EnvVarArgs{
+		}, args.ColdStart.flags(), redisFlags(args.Redis), apiKeysFlags(args.APIKeysSecret), args.Tracing.Flags()),
+		Env: slices.Concat(args.Redis.Env, corev1.EnvVarArray{corev1.EnvVarArgs{
 			// Go collects garbage before the container is over its limit.
 			Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(strconv.Itoa(memory * 8 / 10)),
-		}},
+		}}, args.Tracing.Env()),
 		Ports:          []workload.Port{Port, MetricsPort},
 		Resources:      workload.Resources{CPURequest: "100m", CPULimit: "2", MemoryRequest: "64Mi", MemoryLimit: strconv.Itoa(memory)},
 		Startup:        workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 1, Timeout: 2, Failures: 60}),
@@ -100,7 +103,9 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 		Liveness:       workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		ServiceAccount: account,
 		GracePeriod:    30,
-		Annotations:    pulumi.StringMap{"headroom.dev/secret-version": args.RedisVersion},
+		Placement:      args.Placement,
+		Annotations:    annotations(args.Redis),
+		Volumes:        slices.Concat(volume("redis-ca", redisCAFolder, args.Redis.CASecret, redis.CAKey), volume("api-keys", apiKeysFolder, args.APIKeysSecret, APIKeysKey)),
 	}, pulumi.Parent(d))
 	if err != nil {
 		return nil, err

@@ -30,6 +30,8 @@ type Args struct {
 	CPURequest, CPULimit   string // quantities
 	Memory                 string // quantity, request and limit
 	MemoryBytes            int64  // the same in bytes
+	Placement              workload.Placement
+	Tracing                workload.Tracing
 }
 
 // ModelServer is the component.
@@ -43,7 +45,7 @@ type ModelServer struct {
 // New makes the Deployment and the Service.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelServer, error) {
 	m := &ModelServer{Deployment: Name, Endpoints: args.Namespace.Name + "/" + Name}
-	if err := ctx.RegisterComponentResource("headroom:infra:ModelServer", Name, m, opts...); err != nil {
+	if err := ctx.RegisterComponentResource("headroom:infra:ModelServer", args.Namespace.Resource(Name), m, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
 	_, err := workload.NewDeployment(ctx, workload.Args{
@@ -52,7 +54,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 		Replicas:        args.Replicas,
 		Image:           args.Image,
 		ImagePullPolicy: args.ImagePullPolicy,
-		Args: []string{
+		Args: append([]string{
 			"--model", "/model",
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--grpc-listen", fmt.Sprintf(":%d", GRPCPort.Number),
@@ -60,12 +62,12 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 			// Pictures and bodies must fit beside the network, whatever comes.
 			"--max-decode-memory", strconv.FormatInt(args.MemoryBytes/2, 10),
 			"--max-body-memory", strconv.FormatInt(args.MemoryBytes/4, 10),
-		},
+		}, args.Tracing.Flags()...),
 		// What pictures leave behind is collected before the limit is reached; the
 		// rest is for ONNX Runtime and libjpeg, of which Go knows nothing.
-		Env: corev1.EnvVarArray{corev1.EnvVarArgs{
+		Env: append(corev1.EnvVarArray{corev1.EnvVarArgs{
 			Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(strconv.FormatInt(args.MemoryBytes*6/10, 10)),
-		}},
+		}}, args.Tracing.Env()...),
 		Ports: []workload.Port{Port, GRPCPort, MetricsPort},
 		Resources: workload.Resources{
 			CPURequest: args.CPURequest, CPULimit: args.CPULimit,
@@ -79,6 +81,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*ModelS
 		Readiness:   workload.HTTPProbe("/readyz", Port.Name, workload.Cadence{Period: 1, Timeout: 2, Failures: 5}),
 		Liveness:    workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		GracePeriod: 30,
+		Placement:   args.Placement,
 	}, pulumi.Parent(m))
 	if err != nil {
 		return nil, err

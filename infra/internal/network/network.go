@@ -1,5 +1,5 @@
 // Package network says which pods may talk to which: nothing reaches a pod of
-// headroom but what is listed here.
+// headroom but what is listed here, and by config it reaches nothing else.
 package network
 
 import (
@@ -18,9 +18,18 @@ const Name = "network"
 
 // Edge lets pods of one component reach a port of another.
 type Edge struct {
-	From []string // names of components; none: everyone, also outside the cluster
-	To   string   // name of a component
-	Port int      // of the container
+	From       []string // names of components
+	Namespaces []string // namespaces of which all pods may, too; none, and no From: everyone, also outside the cluster
+	To         string   // name of a component
+	Port       int      // of the container
+}
+
+// Outward lets pods of a component reach a port anywhere. It is for what no
+// policy can name: the Kubernetes API has an address that is the cluster's own
+// affair, and so may the others have.
+type Outward struct {
+	From  string // name of a component
+	Ports []int
 }
 
 // Args configure the policies.
@@ -28,7 +37,12 @@ type Args struct {
 	Namespace workload.Namespace
 	Exclusive bool // true: the namespace holds nothing else, so everything in it is closed
 	Edges     []Edge
+	Egress    *Egress // nil: pods may reach everything
 }
+
+// Egress closes the pods to the other side: they reach what Edges lead to, what
+// is listed here, and the cluster's DNS.
+type Egress struct{ Outward []Outward }
 
 // Network is the component.
 type Network struct {
@@ -36,65 +50,126 @@ type Network struct {
 }
 
 // New makes one policy that denies everything and one for each component that
-// is reached.
+// is reached, or that reaches something.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Network, error) {
 	n := &Network{}
-	if err := ctx.RegisterComponentResource("headroom:infra:Network", Name, n, opts...); err != nil {
+	if err := ctx.RegisterComponentResource("headroom:infra:Network", args.Namespace.Resource(Name), n, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
 	closed := pulumi.StringMap{}
 	if !args.Exclusive {
 		closed[workload.PartOfLabel] = pulumi.String(workload.PartOf)
 	}
-	if err := policy(ctx, args.Namespace, "default-deny", closed, nil, pulumi.Parent(n)); err != nil {
-		return nil, err
-	}
-	names, rules := ingress(args.Edges)
-	for _, name := range names {
-		if err := policy(ctx, args.Namespace, name, workload.Selector(name), rules[name], pulumi.Parent(n)); err != nil {
+	policies := policiesOf(args)
+	policies = append(policies, policy{name: "default-deny", pods: closed})
+	for _, p := range policies {
+		if err := p.register(ctx, args, pulumi.Parent(n)); err != nil {
 			return nil, err
 		}
 	}
-	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{"policies": pulumi.Int(1 + len(names))})
+	return n, ctx.RegisterResourceOutputs(n, pulumi.Map{"policies": pulumi.Int(len(policies))})
 }
 
-// ingress groups the edges by the component that they lead to.
-func ingress(edges []Edge) (names []string, rules map[string]networkingv1.NetworkPolicyIngressRuleArray) {
-	rules = map[string]networkingv1.NetworkPolicyIngressRuleArray{}
-	for _, edge := range edges {
-		rule := networkingv1.NetworkPolicyIngressRuleArgs{
-			Ports: networkingv1.NetworkPolicyPortArray{networkingv1.NetworkPolicyPortArgs{
-				Port: pulumi.Int(edge.Port), Protocol: pulumi.String("TCP"),
-			}},
+// policy is what the pods of one component may do; without rules, nothing.
+type policy struct {
+	name    string
+	pods    pulumi.StringMap
+	ingress networkingv1.NetworkPolicyIngressRuleArray
+	egress  networkingv1.NetworkPolicyEgressRuleArray
+}
+
+// policiesOf groups the edges by component.
+func policiesOf(args Args) []policy {
+	var policies []policy
+	of := func(component string) *policy {
+		i := slices.IndexFunc(policies, func(p policy) bool { return p.name == component })
+		if i < 0 {
+			i = len(policies)
+			policies = append(policies, policy{name: component, pods: workload.Selector(component)})
 		}
-		var peers networkingv1.NetworkPolicyPeerArray
-		for _, from := range edge.From {
-			peers = append(peers, networkingv1.NetworkPolicyPeerArgs{
-				PodSelector: metav1.LabelSelectorArgs{MatchLabels: workload.Selector(from)},
+		return &policies[i]
+	}
+	for _, edge := range args.Edges {
+		to := of(edge.To)
+		to.ingress = append(to.ingress, ingress(edge))
+	}
+	if args.Egress == nil {
+		return policies
+	}
+	for _, edge := range args.Edges {
+		for _, name := range edge.From {
+			from := of(name)
+			from.egress = append(from.egress, networkingv1.NetworkPolicyEgressRuleArgs{
+				To: networkingv1.NetworkPolicyPeerArray{component(edge.To)}, Ports: tcp(edge.Port),
 			})
 		}
-		if peers != nil {
-			rule.From = peers
-		}
-		if !slices.Contains(names, edge.To) {
-			names = append(names, edge.To)
-		}
-		rules[edge.To] = append(rules[edge.To], rule)
 	}
-	return names, rules
+	for _, outward := range args.Egress.Outward {
+		from := of(outward.From)
+		from.egress = append(from.egress, networkingv1.NetworkPolicyEgressRuleArgs{Ports: tcp(outward.Ports...)})
+	}
+	for i := range policies {
+		if policies[i].egress != nil {
+			policies[i].egress = append(policies[i].egress, dns())
+		}
+	}
+	return policies
 }
 
-func policy(ctx *pulumi.Context, ns workload.Namespace, name string, pods pulumi.StringMap, rules networkingv1.NetworkPolicyIngressRuleArray, opts ...pulumi.ResourceOption) error {
-	_, err := networkingv1.NewNetworkPolicy(ctx, name, &networkingv1.NetworkPolicyArgs{
-		Metadata: workload.Metadata(ns, Name, name),
-		Spec: networkingv1.NetworkPolicySpecArgs{
-			PodSelector: metav1.LabelSelectorArgs{MatchLabels: pods},
-			PolicyTypes: pulumi.StringArray{pulumi.String("Ingress")},
-			Ingress:     rules,
-		},
+func ingress(edge Edge) networkingv1.NetworkPolicyIngressRuleArgs {
+	rule := networkingv1.NetworkPolicyIngressRuleArgs{Ports: tcp(edge.Port)}
+	var peers networkingv1.NetworkPolicyPeerArray
+	for _, name := range edge.From {
+		peers = append(peers, component(name))
+	}
+	for _, name := range edge.Namespaces {
+		peers = append(peers, networkingv1.NetworkPolicyPeerArgs{NamespaceSelector: metav1.LabelSelectorArgs{
+			MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)},
+		}})
+	}
+	if peers != nil {
+		rule.From = peers
+	}
+	return rule
+}
+
+func component(name string) networkingv1.NetworkPolicyPeerArgs {
+	return networkingv1.NetworkPolicyPeerArgs{PodSelector: metav1.LabelSelectorArgs{MatchLabels: workload.Selector(name)}}
+}
+
+func tcp(numbers ...int) networkingv1.NetworkPolicyPortArray {
+	var ports networkingv1.NetworkPolicyPortArray
+	for _, number := range numbers {
+		ports = append(ports, networkingv1.NetworkPolicyPortArgs{Port: pulumi.Int(number), Protocol: pulumi.String("TCP")})
+	}
+	return ports
+}
+
+// dns is open to everywhere: it may be pods of any label, or an address of the
+// node's own.
+func dns() networkingv1.NetworkPolicyEgressRuleArgs {
+	return networkingv1.NetworkPolicyEgressRuleArgs{Ports: networkingv1.NetworkPolicyPortArray{
+		networkingv1.NetworkPolicyPortArgs{Port: pulumi.Int(53), Protocol: pulumi.String("UDP")},
+		networkingv1.NetworkPolicyPortArgs{Port: pulumi.Int(53), Protocol: pulumi.String("TCP")},
+	}}
+}
+
+func (p policy) register(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
+	types := []string{"Ingress"}
+	spec := networkingv1.NetworkPolicySpecArgs{
+		PodSelector: metav1.LabelSelectorArgs{MatchLabels: p.pods},
+		Ingress:     p.ingress,
+	}
+	if args.Egress != nil {
+		types = append(types, "Egress")
+		spec.Egress = p.egress
+	}
+	spec.PolicyTypes = pulumi.ToStringArray(types)
+	_, err := networkingv1.NewNetworkPolicy(ctx, args.Namespace.Resource(p.name), &networkingv1.NetworkPolicyArgs{
+		Metadata: workload.Metadata(args.Namespace, Name, p.name), Spec: spec,
 	}, opts...)
 	if err != nil {
-		return fmt.Errorf("making the NetworkPolicy %s: %w", name, err)
+		return fmt.Errorf("making the NetworkPolicy %s: %w", p.name, err)
 	}
 	return nil
 }

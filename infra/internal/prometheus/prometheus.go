@@ -1,8 +1,10 @@
-// Package prometheus runs the Prometheus that scrapes headroom's pods.
+// Package prometheus runs the Prometheus that scrapes headroom's pods and
+// watches over its rules.
 package prometheus
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -11,7 +13,8 @@ import (
 	"headroom.dev/infra/internal/workload"
 )
 
-// Name is the name of everything here, also of the Service.
+// Name is the name of everything here, also of the Service, and the job of what
+// Prometheus tells of itself.
 const Name = "prometheus"
 
 // Port is the one that the Service serves.
@@ -20,6 +23,8 @@ var Port = workload.Port{Name: "http", Number: 9090}
 const (
 	configFolder = "/etc/prometheus"
 	configKey    = "prometheus.yml"
+	rulesKey     = "rules.yml"
+	selfKey      = "self.yml"
 )
 
 // Args configure Prometheus.
@@ -28,9 +33,20 @@ type Args struct {
 	Image, ImagePullPolicy string
 	ScrapeInterval         time.Duration // whole milliseconds, at least 1s
 	Retention              string        // such as 6h
+	RetentionSize          string        // such as 1GB
+	Storage                workload.Storage
+	Scratch                string // quantity: the most that is written where there is no Storage
+	Rules                  string // the rule file
+	Alertmanager           string // URL; empty: nobody is told of alerts
 	Exposure               workload.Exposure
 	ClusterDomain          string // such as cluster.local
 	Targets                []Target
+	Placement              workload.Placement
+
+	// Facts are labels of Prometheus' own series. Rules can go by them where they
+	// depend on what may change while Prometheus runs: it takes in a change of these
+	// without a restart, which would cost it its data.
+	Facts map[string]string
 }
 
 // Target is a component whose pods are scraped.
@@ -48,22 +64,36 @@ type Prometheus struct {
 	URL        pulumi.StringOutput // as reached from outside
 }
 
-// New makes the config, the Deployment and the Service.
+// New makes the config, the volume, the Deployment and the Service.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Prometheus, error) {
 	p := &Prometheus{}
-	if err := ctx.RegisterComponentResource("headroom:infra:Prometheus", Name, p, opts...); err != nil {
+	if err := ctx.RegisterComponentResource("headroom:infra:Prometheus", args.Namespace.Resource(Name), p, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
 	config, err := renderConfig(args)
 	if err != nil {
 		return nil, err
 	}
-	configMap, err := corev1.NewConfigMap(ctx, Name, &corev1.ConfigMapArgs{
+	self, err := renderSelf(args.Facts)
+	if err != nil {
+		return nil, err
+	}
+	configMap, err := corev1.NewConfigMap(ctx, args.Namespace.Resource(Name), &corev1.ConfigMapArgs{
 		Metadata: workload.Metadata(args.Namespace, Name, Name),
-		Data:     pulumi.StringMap{configKey: pulumi.String(config)},
+		Data: pulumi.StringMap{
+			configKey: pulumi.String(config), rulesKey: pulumi.String(args.Rules), selfKey: pulumi.String(self),
+		},
 	}, pulumi.Parent(p))
 	if err != nil {
 		return nil, fmt.Errorf("making the ConfigMap %s: %w", Name, err)
+	}
+	data := workload.EmptyDir(args.Scratch)
+	if args.Storage.Used() {
+		claim, err := workload.NewClaim(ctx, args.Namespace, Name, Name, args.Storage, pulumi.Parent(p))
+		if err != nil {
+			return nil, err
+		}
+		data = workload.ClaimVolume(claim)
 	}
 
 	one := 1
@@ -71,7 +101,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Promet
 		Namespace:       args.Namespace,
 		Name:            Name,
 		Replicas:        &one,
-		Recreate:        true, // the history lives in the pod: a second one would answer with none
+		Recreate:        true, // two would write the same data, or a second one answer with none
 		Image:           args.Image,
 		ImagePullPolicy: args.ImagePullPolicy,
 		Command:         []string{"prometheus"},
@@ -79,18 +109,23 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Promet
 			"--config.file=" + configFolder + "/" + configKey,
 			"--storage.tsdb.path=/prometheus",
 			"--storage.tsdb.retention.time=" + args.Retention,
-			"--storage.tsdb.retention.size=1GB", // well below the volume's limit, which ends the pod
+			"--storage.tsdb.retention.size=" + args.RetentionSize, // well below the volume, which ends the pod when it is full
 			fmt.Sprintf("--web.listen-address=:%d", Port.Number),
 		},
-		Ports:       []workload.Port{Port},
-		Resources:   workload.Resources{CPURequest: "100m", CPULimit: "1", MemoryRequest: "128Mi", MemoryLimit: "768Mi"},
+		Ports:     []workload.Port{Port},
+		Resources: workload.Resources{CPURequest: "100m", CPULimit: "1", MemoryRequest: "128Mi", MemoryLimit: "768Mi"},
+		// After a restart it reads what it had not put into blocks yet.
+		Startup:     workload.HTTPProbe("/-/ready", Port.Name, workload.Cadence{Period: 1, Timeout: 2, Failures: 300}),
 		Readiness:   workload.HTTPProbe("/-/ready", Port.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 5}),
 		Liveness:    workload.HTTPProbe("/-/healthy", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		GracePeriod: 30,
-		Annotations: pulumi.StringMap{"headroom.dev/config-checksum": pulumi.String(workload.Checksum(config))},
+		Placement:   args.Placement,
+		Annotations: pulumi.StringMap{
+			"headroom.dev/config-checksum": pulumi.String(workload.Checksum(strings.Join([]string{config, args.Rules}, "\n"))),
+		},
 		Volumes: []workload.Volume{
 			{Name: "config", Path: configFolder, ReadOnly: true, Source: workload.ConfigMapVolume(configMap)},
-			{Name: "data", Path: "/prometheus", Source: workload.EmptyDir("3Gi")},
+			{Name: "data", Path: "/prometheus", Source: data},
 		},
 	}, pulumi.Parent(p))
 	if err != nil {

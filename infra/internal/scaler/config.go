@@ -109,7 +109,7 @@ func renderConfig(args Args) (string, error) {
 			// One scrape may be lost, and the next one late.
 			StaleAfter: max(10*time.Second, 3*args.ScrapeInterval).String(),
 		},
-		Signals:  ourSignals(),
+		Signals:  ourSignals().scoped(args.SeriesNamespace),
 		SLO:      slo{Latency: args.SLOLatency.String(), Quantile: 0.99},
 		Replicas: replicas{Min: args.MinReplicas, Max: args.MaxReplicas, IdleAfter: args.IdleAfter.String()},
 		Tick:     time.Second.String(),

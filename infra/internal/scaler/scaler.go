@@ -36,6 +36,7 @@ type Args struct {
 	Deployment               string // name of the one that is scaled
 	Container                string // name of the one whose CPU the bridge raises
 	PrometheusURL            string
+	SeriesNamespace          string        // the label namespace of the series that count; empty: all do
 	ScrapeInterval           time.Duration // Prometheus' own
 	SLOLatency               time.Duration
 	MinReplicas, MaxReplicas int
@@ -45,6 +46,7 @@ type Args struct {
 	FallbackReplicas         int           // and then the least count
 	BridgeCeiling            float64       // most CPU of a replica while others start, times its limit; 1: off
 	Schedules                []Schedule
+	Placement                workload.Placement
 }
 
 // Schedule is a least count for times that are known beforehand.
@@ -66,7 +68,7 @@ type Scaler struct {
 // New makes the config, the permissions and the Deployment.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler, error) {
 	s := &Scaler{}
-	if err := ctx.RegisterComponentResource("headroom:infra:Scaler", Name, s, opts...); err != nil {
+	if err := ctx.RegisterComponentResource("headroom:infra:Scaler", args.Namespace.Resource(Name), s, opts...); err != nil {
 		return nil, fmt.Errorf("registering the component %s: %w", Name, err)
 	}
 	account, err := workload.Grant(ctx, args.Namespace, Name, permissions(args), pulumi.Parent(s))
@@ -77,7 +79,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler
 	if err != nil {
 		return nil, err
 	}
-	configMap, err := corev1.NewConfigMap(ctx, Name, &corev1.ConfigMapArgs{
+	configMap, err := corev1.NewConfigMap(ctx, args.Namespace.Resource(Name), &corev1.ConfigMapArgs{
 		Metadata: workload.Metadata(args.Namespace, Name, Name),
 		Data:     pulumi.StringMap{configKey: pulumi.String(config)},
 	}, pulumi.Parent(s))
@@ -97,6 +99,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Scaler
 		Liveness:        workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		ServiceAccount:  account,
 		GracePeriod:     15,
+		Placement:       args.Placement,
 		Annotations:     pulumi.StringMap{"headroom.dev/config-checksum": pulumi.String(workload.Checksum(config))},
 		Volumes: []workload.Volume{
 			{Name: "config", Path: configFolder, ReadOnly: true, Source: workload.ConfigMapVolume(configMap)},

@@ -1,5 +1,7 @@
 package scaler
 
+import "headroom.dev/infra/internal/promql"
+
 // signals are PromQL: what the dispatcher and the model server export, by the
 // names in contract/metrics.json. The scaler fills in $window and $quantile.
 type signals struct {
@@ -50,4 +52,15 @@ func ourSignals() signals {
 		Work:      `sum by (replica) (dispatcher_replica_in_flight)`,
 		Freshness: freshness{Arrivals: `dispatcher_requests_total`, Service: `inference_latency_seconds_count`},
 	}
+}
+
+// scoped are the signals of one namespace; an empty one is no bound.
+func (s signals) scoped(namespace string) signals {
+	for _, query := range []*string{
+		&s.Arrivals, &s.Backlog, &s.OldestAge, &s.InFlight, &s.ServiceMean, &s.ServiceP99, &s.CPUPerRequest, &s.CPULimit,
+		&s.Slots, &s.LatencyQuantile, &s.Lost, &s.Work, &s.Freshness.Arrivals, &s.Freshness.Service,
+	} {
+		*query = promql.Scope(*query, namespace)
+	}
+	return s
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"headroom.dev/infra/policy"
 )
 
 const (
@@ -22,52 +24,39 @@ const (
 	policies    = "networking.k8s.io/v1:NetworkPolicy"
 )
 
-// everyShape builds the stack in every combination of what changes its
-// structure.
-func everyShape(t *testing.T, check func(t *testing.T, settings map[string]string, b built)) {
-	for _, scaler := range []string{"custom", "hpa", "none"} {
-		for _, metricsServer := range []string{"true", "false"} {
-			for _, serviceType := range []string{"NodePort", "LoadBalancer", "ClusterIP"} {
-				for _, networkPolicies := range []string{"true", "false"} {
-					for _, createNamespace := range []string{"true", "false"} {
-						settings := map[string]string{
-							"scaler": scaler, "metricsServer": metricsServer, "serviceType": serviceType,
-							"networkPolicies": networkPolicies, "createNamespace": createNamespace,
-						}
-						var written []string
-						for key, value := range settings {
-							written = append(written, key+"="+value)
-						}
-						t.Run(fmt.Sprintf("%s,metrics-server=%s,%s,policies=%s,namespace=%s", scaler, metricsServer, serviceType, networkPolicies, createNamespace),
-							func(t *testing.T) { check(t, settings, build(t, written...)) })
-					}
-				}
-			}
-		}
-	}
-}
-
 func TestWhatHoldsInEveryShape(t *testing.T) {
 	everyShape(t, func(t *testing.T, settings map[string]string, b built) {
 		checkParentsAndProvider(t, b)
-		for _, d := range b.all(deployments) {
-			checkHardening(t, d)
-			checkContainers(t, d)
-			checkVolumes(t, d)
+		checkNothingIsMadeTwice(t, b)
+		checkPolicy(t, b, settings)
+		for _, w := range b.workloads() {
+			checkHardening(t, w)
+			checkContainers(t, w)
+			checkVolumes(t, w)
 		}
 		checkNames(t, b, settings)
 		checkServices(t, b, settings)
 		checkScaling(t, b, settings)
 		checkAccess(t, b)
-		checkSecrets(t, b)
+		checkNothingSecretIsShown(t, b)
+		checkManifests(t, b)
 		require.Equal(t, settings["networkPolicies"] == "true", len(b.all(policies)) > 0)
 		require.Equal(t, settings["createNamespace"] == "true", len(b.all("core/v1:Namespace")) == 1)
 		checkOutputs(t, b, settings)
 	})
 }
 
-// checkParentsAndProvider: components below the stack, objects below
-// components, and nothing by the default provider, whose cluster nobody named.
+// checkPolicy: what the policy asks of every program holds for this one.
+func checkPolicy(t *testing.T, b built, settings map[string]string) {
+	t.Helper()
+	for _, r := range b.resources {
+		asked := policy.Options{AllowNodePorts: settings["serviceType"] == "NodePort"}
+		require.Empty(t, policy.Check(policy.Object{Type: r.typ, Name: r.name, Body: r.body}, asked))
+	}
+}
+
+// checkParentsAndProvider: components below the one that is everything, objects
+// below components, and nothing by the default provider, whose cluster nobody named.
 func checkParentsAndProvider(t *testing.T, b built) {
 	t.Helper()
 	for _, r := range b.resources {
@@ -75,54 +64,39 @@ func checkParentsAndProvider(t *testing.T, b built) {
 		case r.typ == "pulumi:providers:kubernetes":
 			require.Equal(t, true, r.body["enableConfigMapMutable"])
 			require.Equal(t, true, r.body["enableSecretMutable"])
+		case r.typ == "headroom:infra:Headroom":
+			require.Contains(t, r.parent, "pulumi:pulumi:Stack")
 		case !r.custom:
-			require.Contains(t, r.parent, "pulumi:pulumi:Stack", r.name)
+			require.Contains(t, r.parent, "headroom:infra:Headroom", r.name)
 		default:
-			if r.typ != "kubernetes:core/v1:Namespace" {
-				require.Contains(t, r.parent, "headroom:infra:", "%s %s", r.typ, r.name)
-			}
+			require.Contains(t, r.parent, "headroom:infra:", "%s %s", r.typ, r.name)
 			require.Contains(t, r.provider, "pulumi:providers:kubernetes::kubernetes::", "%s %s", r.typ, r.name)
 		}
 	}
 }
 
-// checkHardening: the Pod Security Standard restricted, and more.
+// checkHardening: what no policy would ask of everyone.
 func checkHardening(t *testing.T, d registered) {
 	t.Helper()
 	pod := d.podSpec()
 	require.Equal(t, true, at(pod, "securityContext", "runAsNonRoot"), d.name)
 	require.Equal(t, "RuntimeDefault", at(pod, "securityContext", "seccompProfile", "type"), d.name)
-	require.Nil(t, pod["hostNetwork"], d.name)
-	require.Nil(t, pod["hostPID"], d.name)
 	require.Equal(t, false, pod["enableServiceLinks"], d.name)
 	// A pod has a token exactly when it has an account that something is granted to.
 	require.Equal(t, pod["serviceAccountName"] != nil, pod["automountServiceAccountToken"], d.name)
 	for _, c := range d.containers() {
 		security, _ := c["securityContext"].(object)
-		require.Equal(t, false, security["allowPrivilegeEscalation"], d.name)
-		require.Equal(t, true, security["readOnlyRootFilesystem"], d.name)
 		require.Equal(t, true, security["runAsNonRoot"], d.name)
 		require.Greater(t, security["runAsUser"], 0.0, d.name)
 		require.Greater(t, security["runAsGroup"], 0.0, d.name)
-		require.Nil(t, security["privileged"], d.name)
-		require.Equal(t, []string{"ALL"}, texts(at(security, "capabilities", "drop")), d.name)
-		require.Nil(t, at(security, "capabilities", "add"), d.name)
 		require.Equal(t, "RuntimeDefault", at(security, "seccompProfile", "type"), d.name)
 	}
 }
 
+// checkContainers: each has its probes, which ask a port that it has.
 func checkContainers(t *testing.T, d registered) {
 	t.Helper()
-	require.Len(t, d.containers(), 1, d.name)
 	for _, c := range d.containers() {
-		for _, bound := range []string{"requests", "limits"} {
-			for _, resource := range []string{"cpu", "memory"} {
-				require.NotEmpty(t, at(c, "resources", bound, resource), "%s %s %s", d.name, bound, resource)
-			}
-		}
-		image, _ := c["image"].(string)
-		_, tag, tagged := strings.Cut(image, ":")
-		require.True(t, tagged && tag != "latest", "%s: %s", d.name, image)
 		require.Equal(t, "IfNotPresent", c["imagePullPolicy"], d.name)
 
 		ports := map[string]bool{}
@@ -131,7 +105,7 @@ func checkContainers(t *testing.T, d registered) {
 			require.NotEmpty(t, name)
 			ports[name] = true
 		}
-		require.NotNil(t, c["readinessProbe"], d.name)
+		require.Equal(t, c["name"] == d.name, c["readinessProbe"] != nil, "%s: its pod serves without what is beside it", d.name)
 		require.NotNil(t, c["livenessProbe"], d.name)
 		for _, probe := range []string{"startupProbe", "readinessProbe", "livenessProbe"} {
 			if port, ok := at(c, probe, "httpGet", "port").(string); ok {
@@ -149,21 +123,23 @@ func checkContainers(t *testing.T, d registered) {
 	}
 }
 
-// checkVolumes: every mount has its volume, and no volume is a folder of the
-// node's.
+// checkVolumes: every mount has its volume, and none that the pod takes with it
+// is without bound.
 func checkVolumes(t *testing.T, d registered) {
 	t.Helper()
-	volumes := map[string]bool{}
+	volumes := map[any]bool{}
 	for _, v := range objects(d.podSpec()["volumes"]) {
-		require.Nil(t, v["hostPath"], d.name)
 		if empty, ok := v["emptyDir"].(object); ok {
 			require.NotEmpty(t, empty["sizeLimit"], d.name)
 		}
-		volumes[v["name"].(string)] = true
+		volumes[v["name"]] = true
+	}
+	for _, claim := range objects(at(d.body, "spec", "volumeClaimTemplates")) {
+		volumes[at(claim, "metadata", "name")] = true
 	}
 	for _, c := range d.containers() {
 		for _, m := range objects(c["volumeMounts"]) {
-			require.True(t, volumes[m["name"].(string)], "%s mounts %v", d.name, m["name"])
+			require.True(t, volumes[m["name"]], "%s mounts %v", d.name, m["name"])
 		}
 	}
 }
@@ -171,17 +147,25 @@ func checkVolumes(t *testing.T, d registered) {
 // checkNames: fixed names, in the right namespace.
 func checkNames(t *testing.T, b built, settings map[string]string) {
 	t.Helper()
-	want := []string{"dispatcher", "model-server", "prometheus", "redis"}
-	if settings["scaler"] == "custom" {
-		want = append(want, "scaler")
-	}
-	if settings["metricsServer"] == "true" {
-		want = append(want, "metrics-server")
+	queue, copies := settings["redisUrl"] == "", settings["redisReplicas"] != "0"
+	want := []string{"dispatcher", "model-server"}
+	for name, there := range map[string]bool{
+		"scaler":         settings["scaler"] == "custom",
+		"metrics-server": settings["metricsServer"] == "true",
+		"prometheus":     settings["prometheus"] == "own",
+		"grafana":        settings["grafana"] == "true",
+		"redis":          queue && !copies,
+		"redis-node":     queue && copies,
+		"redis-sentinel": queue && copies,
+	} {
+		if there {
+			want = append(want, name)
+		}
 	}
 	var names []string
-	for _, d := range b.all(deployments) {
-		names = append(names, d.name)
-		require.Equal(t, d.name, at(d.body, "metadata", "name"))
+	for _, w := range b.workloads() {
+		names = append(names, w.name)
+		require.Equal(t, w.name, at(w.body, "metadata", "name"))
 	}
 	require.ElementsMatch(t, want, names)
 	for _, r := range b.resources {
@@ -201,33 +185,42 @@ func checkNames(t *testing.T, b built, settings map[string]string) {
 	}
 }
 
-// checkServices: each Service leads to a port that its pods have.
+// checkServices: each Service leads to a port that its pods have, and is open to
+// the outside only where that is asked for.
 func checkServices(t *testing.T, b built, settings map[string]string) {
 	t.Helper()
 	for _, s := range b.all(services) {
-		target := b.one(t, deployments, strings.TrimSuffix(s.name, "-metrics"))
 		selector, _ := at(s.body, "spec", "selector").(object)
-		labels, _ := at(target.body, "spec", "template", "metadata", "labels").(object)
-		require.NotEmpty(t, selector)
-		require.Subset(t, labels, selector, s.name)
-		for _, p := range objects(at(s.body, "spec", "ports")) {
-			var found bool
-			for _, port := range objects(target.containers()[0]["ports"]) {
-				found = found || port["name"] == p["targetPort"]
+		require.NotEmpty(t, selector, s.name)
+		reached := map[any]bool{}
+		for _, w := range b.workloads() {
+			labels, _ := at(w.body, "spec", "template", "metadata", "labels").(object)
+			if !matches(selector, labels) {
+				continue
 			}
-			require.True(t, found, "%s leads to the port %v", s.name, p["targetPort"])
+			for _, c := range w.containers() {
+				for _, port := range objects(c["ports"]) {
+					reached[port["name"]] = true
+				}
+			}
 		}
-		outside := s.name == "dispatcher" || s.name == "prometheus"
+		ports := objects(at(s.body, "spec", "ports"))
+		for _, p := range ports {
+			require.True(t, reached[p["targetPort"]], "%s leads to the port %v", s.name, p["targetPort"])
+		}
 		typ := "ClusterIP"
-		if outside {
+		if outside := s.name == "dispatcher" || s.name == "prometheus"; outside && settings["exposure"] == "service" {
 			typ = settings["serviceType"]
 		}
 		require.Equal(t, typ, at(s.body, "spec", "type"), s.name)
-		// Prometheus sees every pod, who wakes the scaler too; clients only the ready ones.
-		everyPod := strings.HasSuffix(s.name, "-metrics") || s.name == "scaler"
-		require.Equal(t, everyPod, at(s.body, "spec", "clusterIP") == "None", s.name)
+		require.Equal(t, typ == "NodePort", ports[0]["nodePort"] != nil, s.name)
+		// Prometheus sees every pod, and so does who wakes the scaler or looks for
+		// Redis' master; clients see only the ready ones.
+		everyPod := at(s.body, "spec", "clusterIP") == "None"
 		require.Equal(t, everyPod, at(s.body, "spec", "publishNotReadyAddresses") == true, s.name)
-		require.Equal(t, typ == "NodePort", objects(at(s.body, "spec", "ports"))[0]["nodePort"] != nil, s.name)
+		if strings.HasSuffix(s.name, "-metrics") {
+			require.True(t, everyPod, s.name)
+		}
 	}
 }
 
@@ -237,7 +230,7 @@ func checkScaling(t *testing.T, b built, settings map[string]string) {
 	_, fixed := b.one(t, deployments, "model-server").body["spec"].(object)["replicas"]
 	require.Equal(t, settings["scaler"] == "none", fixed)
 	var scalers int
-	for _, d := range b.all(deployments) {
+	for _, d := range b.workloads() {
 		if d.name == "scaler" {
 			scalers++
 		} else if d.name != "model-server" {
@@ -265,21 +258,14 @@ func checkAccess(t *testing.T, b built) {
 	}
 }
 
-// checkSecrets: the password is in the Secret, marked as secret, and nowhere
-// else.
-func checkSecrets(t *testing.T, b built) {
+// checkManifests: everything that the cluster gets can be written as a manifest,
+// under a name that no other has.
+func checkManifests(t *testing.T, b built) {
 	t.Helper()
-	secret := b.one(t, secrets, "redis")
-	require.Len(t, b.all(secrets), 1)
-	for key, value := range secret.inputs["data"].SecretValue().Element.ObjectValue() {
-		for _, r := range b.resources {
-			if r.typ == secret.typ {
-				continue
-			}
-			content, err := json.Marshal(r.body)
-			require.NoError(t, err)
-			require.NotContains(t, string(content), plain(value), "%s in %s %s", key, r.typ, r.name)
-			require.NotContains(t, string(content), decoded(t, plain(value)), "%s in %s %s", key, r.typ, r.name)
+	for _, r := range b.resources {
+		if r.custom && strings.HasPrefix(r.typ, "kubernetes:") {
+			require.NotEmpty(t, r.body["apiVersion"], "%s %s", r.typ, r.name)
+			require.Equal(t, r.typ[strings.LastIndex(r.typ, ":")+1:], r.body["kind"], r.name)
 		}
 	}
 }
@@ -299,13 +285,28 @@ func checkOutputs(t *testing.T, b built, settings map[string]string) {
 		require.IsType(t, "", b.outputs[output.Name], output.Name)
 		require.NotEmpty(t, b.outputs[output.Name], output.Name)
 	}
+	typ := settings["serviceType"]
+	if settings["exposure"] != "service" {
+		typ = "ClusterIP"
+	}
 	urls := map[string][2]string{
 		"NodePort":     {"http://127.0.0.1:30501", "http://127.0.0.1:30090"},
 		"LoadBalancer": {"http://192.0.2.7:5001", "http://192.0.2.7:9090"},
 		"ClusterIP":    {"http://dispatcher.headroom.svc:5001", "http://prometheus.headroom.svc:9090"},
-	}[settings["serviceType"]]
-	require.Equal(t, urls[0], b.outputs["dispatcherUrl"])
-	require.Equal(t, urls[1], b.outputs["prometheusUrl"])
+	}[typ]
+	switch {
+	case settings["exposure"] == "service":
+		require.Equal(t, urls[0], b.outputs["dispatcherUrl"])
+	case settings["exposureTls"] == "true":
+		require.Equal(t, "https://headroom.example.com", b.outputs["dispatcherUrl"])
+	default:
+		require.Equal(t, "http://headroom.example.com", b.outputs["dispatcherUrl"])
+	}
+	if settings["prometheus"] == "own" {
+		require.Equal(t, urls[1], b.outputs["prometheusUrl"])
+	} else {
+		require.Equal(t, settings["prometheusUrl"], b.outputs["prometheusUrl"])
+	}
 	require.Equal(t, settings["scaler"], b.outputs["scaler"])
 	require.Equal(t, "model-server", b.outputs["targetDeployment"])
 }
@@ -346,7 +347,8 @@ func TestMetricsPortsAreThoseOfTheContract(t *testing.T) {
 	}
 	text, _ := at(b.one(t, configMaps, "prometheus").body, "data", "prometheus.yml").(string)
 	require.NoError(t, yaml.Unmarshal([]byte(text), &scraped))
-	require.Len(t, scraped.ScrapeConfigs, len(contract))
+	require.Len(t, scraped.ScrapeConfigs, len(contract)+1)
+	require.Equal(t, "prometheus", scraped.ScrapeConfigs[len(contract)].JobName, "itself")
 	for _, component := range contract {
 		var found bool
 		for _, config := range scraped.ScrapeConfigs {
@@ -395,6 +397,7 @@ func TestAChangedConfigRollsItsPods(t *testing.T) {
 	require.NotEqual(t, checksum("scaler"), checksum("scaler", "maxReplicas=11"))
 	require.NotEmpty(t, checksum("prometheus"))
 	require.NotEqual(t, checksum("prometheus"), checksum("prometheus", "prometheusScrapeInterval=2s"))
+	require.NotEqual(t, checksum("prometheus"), checksum("prometheus", "sloLatency=250ms"), "its rules")
 }
 
 func TestDispatcherArguments(t *testing.T) {
@@ -478,7 +481,7 @@ func TestNetworkPolicies(t *testing.T) {
 		"prometheus → dispatcher:8000", "prometheus → model-server:8001",
 	}
 	require.ElementsMatch(t, want, ways(build(t, "scaler=hpa")))
-	want = append(want, "prometheus → scaler:8002")
+	want = append(want, "prometheus → scaler:8002", "scaler → prometheus:9090")
 	require.ElementsMatch(t, want, ways(build(t)))
 	require.ElementsMatch(t, append(want, "dispatcher → scaler:8002"), ways(build(t, "minReplicas=0")))
 

@@ -74,14 +74,28 @@ func tool(t *testing.T, name string) string {
 // Prometheus itself accepts the config that it is given.
 func TestPrometheusAcceptsItsConfig(t *testing.T) {
 	promtool := tool(t, "promtool")
-	for _, interval := range []string{"1s", "1500ms", "60s"} {
-		config, _ := at(build(t, "scaler=hpa", "prometheusScrapeInterval="+interval).one(t, configMaps, "prometheus").body, "data", "prometheus.yml").(string)
-		require.NotEmpty(t, config)
-		path := filepath.Join(t.TempDir(), "prometheus.yml")
-		require.NoError(t, os.WriteFile(path, []byte(config), 0o600))
-		out, err := exec.Command(promtool, "check", "config", path).CombinedOutput()
-		require.NoError(t, err, "%s:\n%s\n%s", interval, config, out)
+	for _, settings := range [][]string{
+		{"prometheusScrapeInterval=1s"}, {"prometheusScrapeInterval=1500ms"}, {"scaler=hpa", "prometheusScrapeInterval=60s"},
+		{"redisExporterImage=exporter:1", "alertmanagerUrl=https://alertmanager.example/prefix", "prometheusRetention=30d"},
+	} {
+		folder := mounted(t, build(t, settings...).one(t, configMaps, "prometheus"))
+		out, err := exec.Command(promtool, "check", "config", filepath.Join(folder, "prometheus.yml")).CombinedOutput()
+		require.NoError(t, err, "%s:\n%s", settings, out)
+		require.Contains(t, string(out), "1 rule files found")
+		require.NotContains(t, string(out), "WARNING")
 	}
+}
+
+// mounted is a folder with the ConfigMap's keys as files.
+func mounted(t *testing.T, configMap registered) string {
+	t.Helper()
+	folder := t.TempDir()
+	data, _ := at(configMap.body, "data").(object)
+	require.NotEmpty(t, data)
+	for key, content := range data {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, key), []byte(content.(string)), 0o600))
+	}
+	return folder
 }
 
 // A real Redis, started by the pod's own command with the Secret's config

@@ -3,16 +3,14 @@ package stack
 import (
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/require"
 
 	"headroom.dev/infra/internal/config"
+	"headroom.dev/infra/internal/recorder"
 )
 
 // object is a JSON object.
@@ -28,112 +26,45 @@ type registered struct {
 	after                       []string             // URNs of what must be there before
 }
 
-// recorder stands in for the engine and the provider: it accepts every
-// resource and remembers it.
-type recorder struct {
-	mu        sync.Mutex
-	resources []registered
-}
-
-// NewResource records the resource and answers as a cluster would.
-func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	body, _ := plain(resource.NewProperty(args.Inputs)).(object)
-	r.resources = append(r.resources, registered{
-		typ: args.TypeToken, name: args.Name, custom: args.Custom, inputs: args.Inputs, body: body,
-		parent: args.RegisterRPC.GetParent(), provider: args.RegisterRPC.GetProvider(),
-		ignored: args.RegisterRPC.GetIgnoreChanges(),
-		after:   args.RegisterRPC.GetDependencies(),
-	})
-	state := args.Inputs.Copy()
-	switch args.TypeToken {
-	case "kubernetes:core/v1:Secret":
-		state["metadata"].ObjectValue()["resourceVersion"] = resource.NewProperty("4711")
-	case "kubernetes:core/v1:Service":
-		state["status"] = resource.NewPropertyValue(object{
-			"loadBalancer": object{"ingress": []any{object{"ip": "192.0.2.7"}}},
-		})
-	}
-	return args.Name + "-id", state, nil
-}
-
-// Call answers functions of providers, of which the program uses none.
-func (r *recorder) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	return resource.PropertyMap{}, nil
-}
-
-// plain turns a property into JSON's types.
-func plain(v resource.PropertyValue) any {
-	switch {
-	case v.IsSecret():
-		return plain(v.SecretValue().Element)
-	case v.IsOutput():
-		return plain(v.OutputValue().Element)
-	case v.IsObject():
-		o := object{}
-		for key, value := range v.ObjectValue() {
-			o[string(key)] = plain(value)
-		}
-		return o
-	case v.IsArray():
-		list := make([]any, len(v.ArrayValue()))
-		for i, value := range v.ArrayValue() {
-			list[i] = plain(value)
-		}
-		return list
-	default:
-		return v.V
-	}
-}
-
 // built is what a configuration leads to.
 type built struct {
 	resources []registered
 	outputs   map[string]any
 }
 
-// build runs the program without an engine. Settings are key=value without the
-// project's name; a key in secret is stored encrypted.
-func build(t *testing.T, settings ...string) built {
-	t.Helper()
-	source := config.Source{Values: map[string]string{"headroom:imagesFile": "images.json"}, Secret: map[string]bool{"headroom:redisPassword": true}}
+// nothing is a project without files.
+var nothing = fstest.MapFS{}
+
+// load reads settings as build takes them.
+func load(settings ...string) (config.Config, error) {
+	source := config.Source{
+		Values: map[string]string{"headroom:imagesFile": "images.json"},
+		Secret: map[string]bool{"headroom:redisPassword": true, "headroom:redisSecondPassword": true},
+	}
 	for _, setting := range settings {
 		key, value, _ := strings.Cut(setting, "=")
 		source.Values["headroom:"+key] = value
 	}
-	cfg, err := config.Load(source, fstest.MapFS{"images.json": {Data: []byte(`{
+	return config.Load(source, fstest.MapFS{"images.json": {Data: []byte(`{
 		"modelserver": "headroom/modelserver:1", "dispatcher": "headroom/dispatcher:1", "scaler": "headroom/scaler:1",
 		"redis": "headroom/redis:1", "prometheus": "headroom/prometheus:1", "metricsserver": "headroom/metrics-server:1"}`)}})
+}
+
+// build runs the program without an engine. Settings are key=value without the
+// project's name; passwords are stored encrypted.
+func build(t *testing.T, settings ...string) built {
+	t.Helper()
+	cfg, err := load(settings...)
 	require.NoError(t, err)
 
-	engine := &recorder{}
-	type output struct {
-		name  string
-		value any
-	}
-	var wanted int
-	known := make(chan output, 100)
-	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
-		outputs, err := New(ctx, cfg)
-		for name, value := range outputs {
-			pulumi.ToOutput(value).ApplyT(func(value any) any {
-				known <- output{name, value}
-				return nil
-			})
-		}
-		wanted = len(outputs)
-		return err
-	}, pulumi.WithMocks(config.Project, "test", engine))
+	recording, err := recorder.Run(config.Project, "test", Program(cfg))
 	require.NoError(t, err)
-	result := built{resources: engine.resources, outputs: map[string]any{}}
-	for range wanted {
-		select {
-		case o := <-known:
-			result.outputs[o.name] = o.value
-		case <-time.After(10 * time.Second):
-			require.Fail(t, "an output never became known", "known: %v", result.outputs)
-		}
+	result := built{outputs: recording.Outputs}
+	for _, r := range recording.Resources {
+		result.resources = append(result.resources, registered{
+			typ: r.Type, name: r.Name, custom: r.Custom, parent: r.Parent, provider: r.Provider,
+			inputs: r.Inputs, body: r.Body(nil), ignored: r.Ignored, after: r.After,
+		})
 	}
 	return result
 }

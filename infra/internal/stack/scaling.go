@@ -22,13 +22,14 @@ func newScaler(ctx *pulumi.Context, cfg config.Config, namespace workload.Namesp
 			Replicas:   custom.Replicas,
 			DryRun:     custom.Mode == config.ModeDryRun,
 			Deployment: target, Container: modelserver.Name,
-			PrometheusURL: prometheusURL, ScrapeInterval: cfg.PrometheusScrapeInterval,
+			PrometheusURL: prometheusURL, ScrapeInterval: cfg.PrometheusScrapeInterval, SeriesNamespace: seriesNamespace(cfg),
 			SLOLatency:  cfg.SLOLatency,
 			MinReplicas: cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
 			IdleAfter:            custom.IdleAfter,
 			ScaleInStabilization: custom.ScaleInStabilization,
 			FallbackAfter:        custom.FallbackAfter, FallbackReplicas: custom.FallbackReplicas,
 			BridgeCeiling: custom.BridgeCeiling,
+			Placement:     placement(cfg, scalers(cfg)),
 		}
 		for _, s := range custom.Schedules {
 			args.Schedules = append(args.Schedules, scaler.Schedule(s))
@@ -41,11 +42,21 @@ func newScaler(ctx *pulumi.Context, cfg config.Config, namespace workload.Namesp
 			Deployment:  target,
 			CPUPercent:  cfg.HPACPUPercent,
 			MinReplicas: cfg.MinReplicas, MaxReplicas: cfg.MaxReplicas,
+			Behavior: hpaBehavior(cfg),
 		}, opts...)
 		return err
 	default:
 		return nil
 	}
+}
+
+// hpaBehavior is nil where it is Kubernetes' own: an autoscaler without one is
+// what people have, and what ours is compared with.
+func hpaBehavior(cfg config.Config) *hpa.Behavior {
+	if cfg.HPABehavior == config.KubernetesHPABehavior() {
+		return nil
+	}
+	return &hpa.Behavior{Up: hpa.Rules(cfg.HPABehavior.Up), Down: hpa.Rules(cfg.HPABehavior.Down)}
 }
 
 // fixedReplicas is nil where a scaler owns the number.

@@ -21,7 +21,7 @@ type Permission struct {
 // the account's name as an output of the binding, so that no pod starts before
 // it is allowed to do its work.
 func Grant(ctx *pulumi.Context, ns Namespace, name string, permissions []Permission, opts ...pulumi.ResourceOption) (pulumi.StringOutput, error) {
-	account, err := corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
+	account, err := corev1.NewServiceAccount(ctx, ns.Resource(name), &corev1.ServiceAccountArgs{
 		Metadata: Metadata(ns, name, name),
 		// The pod that needs the token asks for it.
 		AutomountServiceAccountToken: pulumi.Bool(false),
@@ -41,11 +41,11 @@ func Grant(ctx *pulumi.Context, ns Namespace, name string, permissions []Permiss
 		}
 		rules = append(rules, rule)
 	}
-	role, err := rbacv1.NewRole(ctx, name, &rbacv1.RoleArgs{Metadata: Metadata(ns, name, name), Rules: rules}, opts...)
+	role, err := rbacv1.NewRole(ctx, ns.Resource(name), &rbacv1.RoleArgs{Metadata: Metadata(ns, name, name), Rules: rules}, opts...)
 	if err != nil {
 		return pulumi.StringOutput{}, fmt.Errorf("making the Role %s: %w", name, err)
 	}
-	binding, err := rbacv1.NewRoleBinding(ctx, name, &rbacv1.RoleBindingArgs{
+	binding, err := rbacv1.NewRoleBinding(ctx, ns.Resource(name), &rbacv1.RoleBindingArgs{
 		Metadata: Metadata(ns, name, name),
 		RoleRef: rbacv1.RoleRefArgs{
 			ApiGroup: pulumi.String("rbac.authorization.k8s.io"),

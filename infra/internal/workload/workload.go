@@ -41,7 +41,13 @@ const rolloutTimeout = "5m"
 type Namespace struct {
 	Name  string
 	Input pulumi.StringInput
+	// Prefix begins the names of resources in the program: one that makes several
+	// headrooms tells theirs apart by it. In the cluster their namespaces do.
+	Prefix string
 }
+
+// Resource is the name in the program of what has that name in the cluster.
+func (ns Namespace) Resource(name string) string { return ns.Prefix + name }
 
 // Labels are the labels of everything that belongs to a component.
 func Labels(name string) pulumi.StringMap {
@@ -89,10 +95,10 @@ type Port struct {
 	Number int
 }
 
-// Args say what is particular to a Deployment of one container.
+// Args say what is particular to a Deployment or a StatefulSet.
 type Args struct {
 	Namespace Namespace
-	Name      string // of the Deployment, the component and the container
+	Name      string // of the object, the component and the container
 
 	Replicas *int // nil: spec.replicas is left to whoever scales
 	Recreate bool // true: the old pod ends before the new one starts
@@ -106,10 +112,13 @@ type Args struct {
 	CPUInPlace             bool              // true: a change of a running pod's CPU restarts nothing
 	Startup                *corev1.ProbeArgs // nil: liveness counts from the start
 	Readiness, Liveness    *corev1.ProbeArgs
+	PreStop                []string // command that runs before SIGTERM, within GracePeriod; nil: none
+	Sidecars               []Sidecar
 
 	Annotations    pulumi.StringMap   // of the pods
 	ServiceAccount pulumi.StringInput // nil: no API access and no token in the pod
 	GracePeriod    int                // seconds from SIGTERM to SIGKILL
+	Placement      Placement
 	Volumes        []Volume
 }
 
@@ -117,28 +126,26 @@ type Args struct {
 type Volume struct {
 	Name, Path string
 	ReadOnly   bool
-	Source     corev1.VolumeArgs // Name is filled in
+	Claimed    bool              // true: a claim of the pod's own, in a StatefulSet
+	Source     corev1.VolumeArgs // else; Name is filled in
 }
 
-// NewDeployment makes a Deployment whose pods meet the Pod Security Standard
-// "restricted" and have a read-only root file system besides.
-func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*appsv1.Deployment, error) {
+// podTemplate describes pods that meet the Pod Security Standard "restricted" and
+// have a read-only root file system besides. revision is the label that tells
+// the pods of one revision from the next one's.
+func podTemplate(args Args, revision string) corev1.PodTemplateSpecArgs {
 	var (
 		volumes corev1.VolumeArray
 		mounts  corev1.VolumeMountArray
-		ports   corev1.ContainerPortArray
 	)
 	for _, v := range args.Volumes {
-		source := v.Source
-		source.Name = pulumi.String(v.Name)
-		volumes = append(volumes, source)
+		if !v.Claimed {
+			source := v.Source
+			source.Name = pulumi.String(v.Name)
+			volumes = append(volumes, source)
+		}
 		mounts = append(mounts, corev1.VolumeMountArgs{
 			Name: pulumi.String(v.Name), MountPath: pulumi.String(v.Path), ReadOnly: pulumi.Bool(v.ReadOnly),
-		})
-	}
-	for _, p := range args.Ports {
-		ports = append(ports, corev1.ContainerPortArgs{
-			Name: pulumi.String(p.Name), ContainerPort: pulumi.Int(p.Number), Protocol: pulumi.String("TCP"),
 		})
 	}
 
@@ -148,27 +155,17 @@ func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption
 		ImagePullPolicy: pulumi.String(args.ImagePullPolicy),
 		Args:            pulumi.ToStringArray(args.Args),
 		Env:             args.Env,
-		Ports:           ports,
-		Resources: corev1.ResourceRequirementsArgs{
-			Requests: pulumi.StringMap{
-				"cpu": pulumi.String(args.Resources.CPURequest), "memory": pulumi.String(args.Resources.MemoryRequest),
-			},
-			Limits: pulumi.StringMap{
-				"cpu": pulumi.String(args.Resources.CPULimit), "memory": pulumi.String(args.Resources.MemoryLimit),
-			},
-		},
-		ReadinessProbe: args.Readiness,
-		LivenessProbe:  args.Liveness,
-		SecurityContext: corev1.SecurityContextArgs{
-			AllowPrivilegeEscalation: pulumi.Bool(false),
-			ReadOnlyRootFilesystem:   pulumi.Bool(true),
-			RunAsNonRoot:             pulumi.Bool(true),
-			RunAsUser:                pulumi.Int(nonRoot),
-			RunAsGroup:               pulumi.Int(nonRoot),
-			Capabilities:             corev1.CapabilitiesArgs{Drop: pulumi.StringArray{pulumi.String("ALL")}},
-			SeccompProfile:           corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
-		},
-		VolumeMounts: mounts,
+		Ports:           containerPorts(args.Ports),
+		Resources:       args.Resources.requirements(),
+		ReadinessProbe:  args.Readiness,
+		LivenessProbe:   args.Liveness,
+		SecurityContext: hardened(),
+		VolumeMounts:    mounts,
+	}
+	if args.PreStop != nil {
+		container.Lifecycle = corev1.LifecycleArgs{
+			PreStop: corev1.LifecycleHandlerArgs{Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray(args.PreStop)}},
+		}
 	}
 	if args.Command != nil {
 		container.Command = pulumi.ToStringArray(args.Command)
@@ -195,13 +192,21 @@ func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption
 			FsGroup:        pulumi.Int(nonRoot),
 			SeccompProfile: corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
 		},
-		Containers: corev1.ContainerArray{container},
+		Containers: append(corev1.ContainerArray{container}, sidecars(args)...),
 		Volumes:    volumes,
 	}
 	if args.ServiceAccount != nil {
 		pod.ServiceAccountName = args.ServiceAccount.ToStringOutput()
 	}
+	args.Placement.apply(&pod, args.Name, revision)
+	return corev1.PodTemplateSpecArgs{
+		Metadata: metav1.ObjectMetaArgs{Labels: Labels(args.Name), Annotations: args.Annotations},
+		Spec:     pod,
+	}
+}
 
+// NewDeployment makes a Deployment of one component's pods.
+func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*appsv1.Deployment, error) {
 	strategy := appsv1.DeploymentStrategyArgs{
 		Type: pulumi.String("RollingUpdate"),
 		RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
@@ -216,16 +221,13 @@ func NewDeployment(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption
 		RevisionHistoryLimit:    pulumi.Int(3),
 		Strategy:                strategy,
 		Selector:                metav1.LabelSelectorArgs{MatchLabels: Selector(args.Name)},
-		Template: corev1.PodTemplateSpecArgs{
-			Metadata: metav1.ObjectMetaArgs{Labels: Labels(args.Name), Annotations: args.Annotations},
-			Spec:     pod,
-		},
+		Template:                podTemplate(args, deploymentRevision),
 	}
 	if args.Replicas != nil {
 		spec.Replicas = pulumi.Int(*args.Replicas)
 	}
 
-	deployment, err := appsv1.NewDeployment(ctx, args.Name, &appsv1.DeploymentArgs{
+	deployment, err := appsv1.NewDeployment(ctx, args.Namespace.Resource(args.Name), &appsv1.DeploymentArgs{
 		Metadata: Metadata(args.Namespace, args.Name, args.Name),
 		Spec:     spec,
 	}, append(opts, Timeouts())...)
@@ -292,7 +294,7 @@ func NewService(ctx *pulumi.Context, ns Namespace, name string, port Port, expos
 	if exposure.Type == "NodePort" {
 		servicePort.NodePort = pulumi.Int(exposure.NodePort)
 	}
-	service, err := corev1.NewService(ctx, name, &corev1.ServiceArgs{
+	service, err := corev1.NewService(ctx, ns.Resource(name), &corev1.ServiceArgs{
 		Metadata: Metadata(ns, name, name),
 		Spec: corev1.ServiceSpecArgs{
 			Type:                     pulumi.String(exposure.Type),
@@ -316,7 +318,7 @@ func NewMetricsService(ctx *pulumi.Context, ns Namespace, component string, port
 // NewHeadlessService makes a Service whose name is the addresses of all of a
 // component's pods, ready or not.
 func NewHeadlessService(ctx *pulumi.Context, ns Namespace, component, name string, port Port, opts ...pulumi.ResourceOption) error {
-	_, err := corev1.NewService(ctx, name, &corev1.ServiceArgs{
+	_, err := corev1.NewService(ctx, ns.Resource(name), &corev1.ServiceArgs{
 		Metadata: Metadata(ns, component, name),
 		Spec: corev1.ServiceSpecArgs{
 			Type:      pulumi.String("ClusterIP"),
