@@ -17,40 +17,6 @@ import (
 	"time"
 )
 
-// upAfterAKill kills a first `pulumi up` half-way, with its providers, and goes on
-// with another, as docs/stacks.md tells people to.
-func upAfterAKill(t *testing.T, s *stack) {
-	cmd := exec.CommandContext(t.Context(), "pulumi", "--non-interactive", "--color=never", "--cwd", s.root,
-		"up", "--yes", "--skip-preview", "--stack", s.name)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	eventually(t, "some of the stack is there", 2*time.Minute, func() error {
-		select {
-		case err := <-ended:
-			t.Fatalf("pulumi up ended by itself: %v\n%s", err, log.String())
-		default:
-		}
-		if out, err := command(t, time.Minute, "kubectl", "-n", namespace, "get", "deployments", "-o", "name"); err != nil || strings.TrimSpace(out) == "" {
-			return errors.New("no Deployment yet")
-		}
-		return nil
-	})
-	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	<-ended
-
-	s.run(t, "cancel", "--yes")
-	s.run(t, "up", "--yes", "--skip-preview")
-	s.run(t, "preview", "--expect-no-changes")
-}
-
 // changesUnderLoad: another promise reaches whoever keeps it, and then every model
 // server and dispatcher is replaced at 20 requests a second, of which none fails.
 func changesUnderLoad(t *testing.T, s *stack, outputs map[string]string) {
@@ -58,9 +24,14 @@ func changesUnderLoad(t *testing.T, s *stack, outputs map[string]string) {
 	const promise = "5s"
 	s.set(t, "sloLatency", promise)
 	s.run(t, "up", "--yes", "--skip-preview")
-	if got := scalerPromise(t); got != promise {
-		t.Errorf("the scaler goes by a promise of %s, want %s", got, promise)
-	}
+	eventually(t, "all scalers go by the new promise", 30*time.Second, func() error {
+		for _, pod := range staying(t, namespace, "scaler") {
+			if got, err := promiseOf(t, pod.Metadata.Name); err != nil || got != promise {
+				return fmt.Errorf("%s goes by %q, %v", pod.Metadata.Name, got, err)
+			}
+		}
+		return nil
+	})
 
 	annotate(t, "headroom.dev/floor=3")
 	awaitReady(t, 3)
@@ -88,21 +59,20 @@ func changesUnderLoad(t *testing.T, s *stack, outputs map[string]string) {
 	s.run(t, "up", "--yes", "--skip-preview")
 }
 
-// scalerPromise is the latency that one of the scalers goes by.
-func scalerPromise(t *testing.T) string {
+// promiseOf is the latency that a scaler goes by.
+func promiseOf(t *testing.T, pod string) (string, error) {
 	t.Helper()
-	pods := scalerPods(t)
-	if len(pods) == 0 {
-		t.Fatal("no scaler")
+	out, err := command(t, time.Minute, "kubectl", "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+pod+":8002/proxy/debug/decisions")
+	if err != nil {
+		return "", fmt.Errorf("%w: %.200s", err, out) // it starts, or is on its way out
 	}
-	out := kubectl(t, "get", "--raw", "/api/v1/namespaces/"+namespace+"/pods/"+pods[0]+":8002/proxy/debug/decisions")
 	var journal struct {
 		Config struct{ SLO time.Duration }
 	}
 	if err := json.Unmarshal([]byte(out), &journal); err != nil {
-		t.Fatalf("%v: %.200s", err, out)
+		return "", fmt.Errorf("%w: %.200s", err, out)
 	}
-	return journal.Config.SLO.String()
+	return journal.Config.SLO.String(), nil
 }
 
 // awaitReady waits until the scaled Deployment has so many ready pods of its present

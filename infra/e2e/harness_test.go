@@ -172,8 +172,14 @@ type pod struct {
 // way out.
 func modelServerPods(t *testing.T, namespace string) []pod {
 	t.Helper()
+	return staying(t, namespace, "model-server")
+}
+
+// staying are the pods of a component that are not on their way out.
+func staying(t *testing.T, namespace, component string) []pod {
+	t.Helper()
 	var list struct{ Items []pod }
-	out := kubectl(t, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/name=model-server", "-o", "json")
+	out := kubectl(t, "-n", namespace, "get", "pods", "-l", "app.kubernetes.io/name="+component, "-o", "json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,9 @@ func (s *State) learn(cfg Config, snap Snapshot, now time.Time) {
 		k.Slots = min(math.Max(1, math.Floor(m.Slots.Value)), maxSlots)
 	}
 	k.Price.watch(snap.Ready, now)
+	if m.CPUPerRequest.positive() {
+		k.Price.atMost(m.CPUPerRequest.Value)
+	}
 	if s.raised(now) {
 		s.bound(&k.ServiceMean, m.ServiceMean)
 		s.bound(&k.ServiceP99, m.ServiceP99)

@@ -191,6 +191,24 @@ func TestUpkeepIsNotThePriceOfARequest(t *testing.T) {
 	takes("another model", 0.98*2*alone, 1.02*2*alone)
 }
 
+// The first requests to a cold replica cost several times the usual. A burst, in which
+// the count never stays the same, is not planned for at that price.
+func TestThePriceOfAColdStartIsForgottenWhileReplicasComeAndGo(t *testing.T) {
+	cost := func(price float64, n int) Snapshot {
+		return with(healthy(20, n), func(s *Snapshot) { s.Signals.CPUPerRequest = Value(price) })
+	}
+	state, d := Decide(config(), State{}, cost(0.05, 1), noon)
+	if d.Terms.ServiceEffective < 0.3 {
+		t.Fatalf("cold: %.3f s", d.Terms.ServiceEffective)
+	}
+	for i := range 20 {
+		state, d = Decide(config(), state, cost(0.016, 2+i%5), noon.Add(time.Duration(i+1)*2*time.Second))
+	}
+	if d.Terms.ServiceEffective > 0.13 {
+		t.Errorf("%.3f s, want what 16 ms take, 107 ms, and what chance explains", d.Terms.ServiceEffective)
+	}
+}
+
 // What replicas cost by themselves is learned from counts that come and go, with
 // requests of which no two cost the same.
 func TestThePriceIsLearnedFromWhatIsMeasured(t *testing.T) {

@@ -53,9 +53,16 @@ func (p *Price) watch(ready int, now time.Time) {
 	}
 }
 
+// atMost bounds the price of a request by what is measured of it, which holds the
+// upkeep of however many replicas there are: also while they come and go.
+func (p *Price) atMost(measured float64) {
+	p.Request = math.Min(p.Request, measured*(1+significance*leastPriceError))
+}
+
 // learn takes in that so many CPU-seconds went to each of rate requests per second
-// in the last window, which took a replica service seconds each (0: unknown). The relative standard error is that of the mean of a window's
-// requests; limit is in cores, tick is how often it is looked.
+// in the last window, which took a replica service seconds each (0: unknown).
+// relative is the standard error of the mean of a window's requests, by their mean;
+// limit is in cores, tick is how often it is looked.
 func (p *Price) learn(measured, rate, service, relative, limit float64, window, tick time.Duration, now time.Time) {
 	known, requests := p.Request > 0, rate*window.Seconds()
 	if requests < fewRequests || !known && rate < lowRate || known && (p.Ready == 0 || now.Sub(p.Since) < window) {
