@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,9 @@ import (
 
 // The example makes the shop and headroom side by side, and keeps the policy.
 func TestTheExampleEmbedsHeadroom(t *testing.T) {
+	content, err := os.ReadFile("main.go")
+	require.NoError(t, err)
+	require.NotContains(t, string(content), "headroom.dev/infra/internal/", "nobody else could copy it")
 	t.Setenv("PULUMI_CONFIG", `{"shop:modelServerImage":"example.com/modelserver:1","shop:dispatcherImage":"example.com/dispatcher:1",
 		"shop:scalerImage":"example.com/scaler:1","shop:frontImage":"example.com/front:1"}`)
 	recording, err := recorder.Run("shop", "test", program)
