@@ -7,15 +7,88 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// upAfterAKill kills a first `pulumi up` half-way, with its providers, and goes on
+// with another, as docs/stacks.md tells people to.
+func upAfterAKill(t *testing.T, s *stack) {
+	cmd := exec.CommandContext(t.Context(), "pulumi", "--non-interactive", "--color=never", "--cwd", s.root,
+		"up", "--yes", "--skip-preview", "--stack", s.name)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	eventually(t, "some of the stack is there", 2*time.Minute, func() error {
+		select {
+		case err := <-ended:
+			t.Fatalf("pulumi up ended by itself: %v\n%s", err, log.String())
+		default:
+		}
+		if out, err := command(t, time.Minute, "kubectl", "-n", namespace, "get", "deployments", "-o", "name"); err != nil || strings.TrimSpace(out) == "" {
+			return errors.New("no Deployment yet")
+		}
+		return nil
+	})
+	for _, pid := range append([]int{cmd.Process.Pid}, childrenOf(t, cmd.Process.Pid)...) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatalf("killing process %d: %v", pid, err)
+		}
+	}
+	<-ended
+
+	s.run(t, "cancel", "--yes")
+	s.run(t, "refresh", "--yes", "--skip-preview", "--clear-pending-creates")
+	s.run(t, "up", "--yes", "--skip-preview")
+	s.run(t, "preview", "--expect-no-changes")
+	// A field with two owners can't be changed by either.
+	owners := kubectl(t, "-n", namespace, "get", "deployments,statefulsets,services,configmaps,secrets", "-l", "app.kubernetes.io/part-of=headroom",
+		"--show-managed-fields", "-o", `jsonpath={range .items[*]}{.kind}{" "}{.metadata.name}{range .metadata.managedFields[?(@.operation=="Apply")]}{" "}{.manager}{end}{"\n"}{end}`)
+	for line := range strings.Lines(owners) {
+		if fields := strings.Fields(line); len(fields) != 3 || fields[2] != "headroom" {
+			t.Errorf("kind, name and owners of what was applied: %s", line)
+		}
+	}
+}
+
+// childrenOf are the processes that a process has started.
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil || len(lists) == 0 {
+		t.Fatalf("process %d has no list of its children: %v", pid, err)
+	}
+	var children []int
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // that thread has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range strings.Fields(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			children = append(children, child)
+		}
+	}
+	return children
+}
 
 // changesUnderLoad: another promise reaches whoever keeps it, and then every model
 // server and dispatcher is replaced at 20 requests a second, of which none fails.

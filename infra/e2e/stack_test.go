@@ -68,8 +68,8 @@ func TestStack(t *testing.T) {
 	})
 
 	var outputs map[string]string
-	step(t, "pulumi up creates the stack", func(t *testing.T) {
-		s.run(t, "up", "--yes", "--skip-preview")
+	step(t, "pulumi up creates the stack, also after one that was killed", func(t *testing.T) {
+		upAfterAKill(t, s)
 		outputs = s.outputs(t)
 		for _, name := range contractOutputs(t) {
 			if outputs[name] == "" {

@@ -20,8 +20,11 @@ type Outcome string
 const (
 	// Answered requests got a prediction.
 	Answered Outcome = "answered"
-	// Refused requests were turned away: by their own fault (4xx), or because
-	// the queue or a replica could not take them (503).
+	// ClientError requests could not be answered by their own fault (4xx), which
+	// breaks no promise.
+	ClientError Outcome = "client_error"
+	// Refused requests were turned away because the queue or a replica could not
+	// take them (503).
 	Refused Outcome = "refused"
 	// Dropped requests were not answered before their deadline (504), or
 	// their caller went away.
@@ -168,7 +171,7 @@ func New(fleet Fleet, queue func() QueueState) *Metrics {
 		}
 	}
 	m.Woken(0, 0)
-	for _, o := range []Outcome{Answered, Refused, Dropped, Failed} {
+	for _, o := range []Outcome{Answered, ClientError, Refused, Dropped, Failed} {
 		m.requestDuration.WithLabelValues(string(o))
 	}
 	m.registry.MustRegister(

@@ -112,7 +112,7 @@ func TestEveryLabelValueIsThereFromTheStart(t *testing.T) {
 		"dispatcher_requests_dropped_total":   {"deadline", "hopeless", "no_queue", "overload", "predicted", "rate_limit", "shutdown"},
 		"dispatcher_retries_total":            {"broken", "busy", "erred", "slow", "unreachable"},
 		"dispatcher_wake_calls_total":         {"failed", "ok"},
-		"dispatcher_request_duration_seconds": {"answered", "dropped", "failed", "refused"},
+		"dispatcher_request_duration_seconds": {"answered", "client_error", "dropped", "failed", "refused"},
 		"dispatcher_replicas":                 {"ready", "starting", "terminating"},
 	} {
 		var got []string

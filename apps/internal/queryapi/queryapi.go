@@ -170,10 +170,10 @@ func show(span trace.Span, c *gin.Context, async bool, outcome dispatchmetrics.O
 func (a *API) answer(ctx context.Context, c *gin.Context, accepted time.Time, asked asked) dispatchmetrics.Outcome {
 	caller, ok := a.identify(c, asked.id)
 	if !ok {
-		return dispatchmetrics.Refused
+		return dispatchmetrics.ClientError
 	}
 	if !a.withinRate(c, asked.id, caller) {
-		return dispatchmetrics.Refused
+		return dispatchmetrics.ClientError
 	}
 	deadline := a.deadline(c, accepted, asked)
 	mode := dispatch.Sync
@@ -387,7 +387,9 @@ func outcomeOf(status int) dispatchmetrics.Outcome {
 		return dispatchmetrics.Answered
 	case status == http.StatusGatewayTimeout:
 		return dispatchmetrics.Dropped
-	case status < 500, status == http.StatusServiceUnavailable:
+	case status < 500:
+		return dispatchmetrics.ClientError
+	case status == http.StatusServiceUnavailable:
 		return dispatchmetrics.Refused
 	}
 	return dispatchmetrics.Failed

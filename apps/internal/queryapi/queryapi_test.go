@@ -376,8 +376,8 @@ func TestABadPictureIsTheModelServersToRefuse(t *testing.T) {
 		t.Errorf("body %s", a.body)
 	}
 	d.expectMetrics(t, map[string]float64{
-		"dispatcher_requests_forwarded_total":                          1,
-		`dispatcher_request_duration_seconds_count{outcome="refused"}`: 1,
+		"dispatcher_requests_forwarded_total":                               1,
+		`dispatcher_request_duration_seconds_count{outcome="client_error"}`: 1,
 	})
 }
 

@@ -72,9 +72,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Exposu
 
 func newIngress(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
 	metadata := workload.Metadata(args.Namespace, args.Service, args.Service)
-	if len(args.Ingress.Annotations) > 0 {
-		metadata.Annotations = pulumi.ToStringMap(args.Ingress.Annotations)
-	}
+	metadata.Annotations = workload.Annotations(args.Ingress.Annotations)
 	spec := networkingv1.IngressSpecArgs{
 		Rules: networkingv1.IngressRuleArray{networkingv1.IngressRuleArgs{
 			Host: pulumi.String(args.Host),

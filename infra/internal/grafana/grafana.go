@@ -66,7 +66,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Grafan
 	maps.Copy(labels, pulumi.ToStringMap(args.Labels))
 	metadata.Labels = labels
 	// Sidecars put them into a folder of that name.
-	metadata.Annotations = pulumi.StringMap{"grafana_folder": pulumi.String(workload.PartOf)}
+	metadata.Annotations = workload.Annotations(map[string]string{"grafana_folder": workload.PartOf})
 	boards, err := corev1.NewConfigMap(ctx, args.Namespace.Resource(Dashboards), &corev1.ConfigMapArgs{
 		Metadata: metadata, Data: pulumi.ToStringMap(args.Boards),
 	}, pulumi.Parent(g))

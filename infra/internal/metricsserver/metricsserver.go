@@ -81,11 +81,13 @@ func labels() pulumi.StringMap {
 func selector() pulumi.StringMap { return pulumi.StringMap{"k8s-app": pulumi.String(Name)} }
 
 func namespaced(name string) metav1.ObjectMetaArgs {
-	return metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: pulumi.String(Namespace), Labels: labels()}
+	metadata := clusterWide(name)
+	metadata.Namespace = pulumi.String(Namespace)
+	return metadata
 }
 
 func clusterWide(name string) metav1.ObjectMetaArgs {
-	return metav1.ObjectMetaArgs{Name: pulumi.String(name), Labels: labels()}
+	return metav1.ObjectMetaArgs{Name: pulumi.String(name), Labels: labels(), Annotations: workload.Annotations(nil)}
 }
 
 func subjects() rbacv1.SubjectArray {

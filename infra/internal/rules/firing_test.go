@@ -375,13 +375,15 @@ func TestAnyPromiseCanBeHeldAgainstTheBuckets(t *testing.T) {
 		var tests []unitTest
 		for _, one := range []string{"1", "1.0"} {
 			ten := strings.Replace(one, "1", "10", 1)
-			// 600 each time, of which 100 are refused; 20 times in five minutes.
+			// 600 each time, of which 100 are refused; 20 times in five minutes. Mistakes of
+			// callers are none of them.
 			tests = append(tests, unitTest{
 				Interval: every.String(),
 				InputSeries: []input{
 					bucket("0.005", 10), bucket("0.3", 200), bucket("0.35", 220), bucket("0.5", 300), bucket(one, 400), bucket(ten, 480), bucket("+Inf", 500),
 					{`dispatcher_request_duration_seconds_count{outcome="answered"}`, "0+500x120"},
 					{`dispatcher_request_duration_seconds_count{outcome="refused"}`, "0+100x120"},
+					{`dispatcher_request_duration_seconds_count{outcome="client_error"}`, "0+5000x120"},
 				},
 				Queries: []query{{
 					Expr: "round(headroom:slo_violations:increase5m / 20, 0.01)", EvalTime: "10m", Samples: []sample{{"{}", late}},

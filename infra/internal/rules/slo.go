@@ -102,7 +102,8 @@ func slo(args Args) []Rule {
 	return rules
 }
 
-// counts are the requests of a window, and the violations among them.
+// counts are the requests of a window, without those that were their callers'
+// mistakes, and the violations among them.
 func counts(window, promise time.Duration) (requests, violations string) {
 	if window > time.Hour {
 		// Each request is in as many of the short windows as there are looks in one:
@@ -113,7 +114,7 @@ func counts(window, promise time.Duration) (requests, violations string) {
 		}
 		return sum("slo_requests"), sum("slo_violations")
 	}
-	requests = fmt.Sprintf("sum(increase(dispatcher_request_duration_seconds_count[%s]))", Span(window))
+	requests = fmt.Sprintf(`sum(increase(dispatcher_request_duration_seconds_count{outcome!="client_error"}[%s]))`, Span(window))
 	return requests, fmt.Sprintf("clamp_min(%s - (%s), 0)", requests, within(promise, window))
 }
 

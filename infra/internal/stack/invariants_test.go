@@ -71,6 +71,8 @@ func checkParentsAndProvider(t *testing.T, b built) {
 		default:
 			require.Contains(t, r.parent, "headroom:infra:", "%s %s", r.typ, r.name)
 			require.Contains(t, r.provider, "pulumi:providers:kubernetes::kubernetes::", "%s %s", r.typ, r.name)
+			require.Equal(t, "headroom", at(r.body, "metadata", "annotations", "pulumi.com/patchFieldManager"),
+				"%s %s: made again after an end half-way, it would have two owners", r.typ, r.name)
 		}
 	}
 }

@@ -193,7 +193,7 @@ func newNamespace(ctx *pulumi.Context, name string, cfg config.Config, opts ...p
 		labels["pod-security.kubernetes.io/"+mode] = pulumi.String("restricted")
 	}
 	made, err := corev1.NewNamespace(ctx, namespace.Resource("namespace"), &corev1.NamespaceArgs{
-		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(cfg.Namespace), Labels: labels},
+		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String(cfg.Namespace), Labels: labels, Annotations: workload.Annotations(nil)},
 	}, opts...)
 	if err != nil {
 		return workload.Namespace{}, fmt.Errorf("making the Namespace %s: %w", cfg.Namespace, err)

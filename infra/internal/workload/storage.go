@@ -50,7 +50,7 @@ func newClaim(ctx *pulumi.Context, ns Namespace, component, name string, storage
 	metadata := Metadata(ns, component, name)
 	// Whoever mounts it waits for it. By itself it is not bound before there is
 	// a pod, where the class chooses a place by the pod's.
-	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
+	metadata.Annotations = Annotations(map[string]string{"pulumi.com/skipAwait": "true"})
 	claim, err := corev1.NewPersistentVolumeClaim(ctx, ns.Resource(name), &corev1.PersistentVolumeClaimArgs{
 		Metadata: metadata, Spec: storage.spec(),
 	}, append(opts, Timeouts())...)

@@ -26,6 +26,10 @@ const (
 	PartOfLabel = "app.kubernetes.io/part-of"
 )
 
+// fieldManagerAnnotation is what Pulumi's provider takes the name of a field's
+// owner from.
+const fieldManagerAnnotation = "pulumi.com/patchFieldManager"
+
 // MetricsPort is the name of the container port that Prometheus scrapes.
 const MetricsPort = "metrics"
 
@@ -71,10 +75,21 @@ func Selector(name string) pulumi.StringMap {
 // Metadata is the metadata of a component's object of that name.
 func Metadata(ns Namespace, component, name string) metav1.ObjectMetaArgs {
 	return metav1.ObjectMetaArgs{
-		Name:      pulumi.String(name),
-		Namespace: ns.Input,
-		Labels:    Labels(component),
+		Name:        pulumi.String(name),
+		Namespace:   ns.Input,
+		Labels:      Labels(component),
+		Annotations: Annotations(nil),
 	}
+}
+
+// Annotations are those of every object that Pulumi applies, with more of its own.
+func Annotations(own map[string]string) pulumi.StringMap {
+	annotations := pulumi.ToStringMap(own)
+	// By default the owner of an object's fields has a name that is drawn when it is
+	// created. A creation that was cut off and is made again would leave two owners,
+	// of whom neither may change what the other owns.
+	annotations[fieldManagerAnnotation] = pulumi.String(PartOf)
+	return annotations
 }
 
 // Checksum identifies the content of a config file. As a pod annotation it
