@@ -63,6 +63,26 @@ func upAfterAKill(t *testing.T, s *stack) {
 	}
 }
 
+// keepsThePolicy: the stack as it is breaks none of the rules, whoever checks them;
+// an image whose name may be another one's tomorrow breaks one.
+func keepsThePolicy(t *testing.T, s *stack) {
+	s.set(t, "policy", "enforce")
+	byPack := []string{"preview", "--policy-pack", filepath.Join(s.root, "infra", "policypack")}
+	s.run(t, "preview", "--expect-no-changes")
+	s.run(t, byPack...)
+
+	s.set(t, "redisImage", "redis:latest")
+	const problem = "Deployment redis: container redis runs redis:latest, which may be another image tomorrow: name a version or a digest"
+	for _, args := range [][]string{{"preview"}, byPack} {
+		out, err := s.try(t, args...)
+		if err == nil || !strings.Contains(out, problem) {
+			t.Errorf("pulumi %s: %v, want an error that says %q:\n%s", strings.Join(args, " "), err, problem, out)
+		}
+		s.set(t, "policy", "off") // the pack speaks for itself
+	}
+	s.unset(t, "redisImage", "policy")
+}
+
 // childrenOf are the processes that a process has started.
 func childrenOf(t *testing.T, pid int) []int {
 	t.Helper()

@@ -23,8 +23,8 @@ type stack struct {
 	name, root string
 }
 
-// newStack copies the dev stack's settings and removes what a killed run left.
-func newStack(t *testing.T, settings map[string]string) *stack {
+// newStack copies another stack's settings and removes what a killed run left.
+func newStack(t *testing.T, base string, settings map[string]string) *stack {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -37,11 +37,11 @@ func newStack(t *testing.T, settings map[string]string) *stack {
 	}
 	s := &stack{name: "e2e", root: root}
 	config := filepath.Join(root, "Pulumi.e2e.yaml") // ignored by git
-	dev, err := os.ReadFile(filepath.Join(root, "Pulumi.dev.yaml"))
+	copied, err := os.ReadFile(filepath.Join(root, "Pulumi."+base+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(config, dev, 0o600); err != nil {
+	if err := os.WriteFile(config, copied, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.Remove(config) })
@@ -60,6 +60,35 @@ func newStack(t *testing.T, settings map[string]string) *stack {
 func (s *stack) set(t *testing.T, key, value string) {
 	t.Helper()
 	s.run(t, "config", "set", "--path", key, value)
+}
+
+// unset has keys at their defaults again.
+func (s *stack) unset(t *testing.T, keys ...string) {
+	t.Helper()
+	s.run(t, append([]string{"config", "rm-all"}, keys...)...)
+}
+
+// leavesNothing destroys the stack, of which only what others had made before may
+// be left.
+func leavesNothing(t *testing.T, s *stack, others string) {
+	t.Helper()
+	s.run(t, "destroy", "--yes", "--skip-preview")
+	eventually(t, "the namespace is gone", time.Minute, func() error {
+		return notFound(t, "get", "namespace", namespace)
+	})
+	if left := objectsOfHeadroom(t); left != others {
+		t.Errorf("there are\n%s\nwhere there were\n%s", left, others)
+	}
+	s.run(t, "stack", "rm", "--yes", "--preserve-config", s.name)
+}
+
+// objectsOfHeadroom are those of all stacks of the cluster, inside namespaces and
+// outside.
+func objectsOfHeadroom(t *testing.T) string {
+	t.Helper()
+	return kubectl(t, "get", "namespaces,clusterroles,clusterrolebindings,apiservices,priorityclasses,persistentvolumes,"+
+		"roles,rolebindings,serviceaccounts,deployments,statefulsets,services,secrets,persistentvolumeclaims",
+		"-A", "-l", "app.kubernetes.io/part-of=headroom", "-o", "name")
 }
 
 // checkNoDrift has neither the program nor the cluster ask for a change.

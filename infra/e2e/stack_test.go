@@ -39,7 +39,8 @@ func TestStack(t *testing.T) {
 		"schedules[0].duration": "1m",
 		"schedules[0].floor":    "1",
 	}
-	s := newStack(t, settings)
+	s := newStack(t, "dev", settings)
+	others := objectsOfHeadroom(t)
 	if notFound(t, "get", "apiservice", "v1beta1.metrics.k8s.io") != nil {
 		s.set(t, "metricsServer", "false") // another stack on this cluster brought it
 	}
@@ -77,6 +78,8 @@ func TestStack(t *testing.T) {
 			}
 		}
 	})
+
+	step(t, "what breaks the policy is told in preview", func(t *testing.T) { keepsThePolicy(t, s) })
 
 	step(t, "a request is answered", func(t *testing.T) {
 		// A first request to a cold stack may take longer than the SLO.
@@ -153,17 +156,7 @@ func TestStack(t *testing.T) {
 		s.run(t, "preview", "--expect-no-changes")
 	})
 
-	step(t, "destroy leaves nothing", func(t *testing.T) {
-		s.run(t, "destroy", "--yes", "--skip-preview")
-		eventually(t, "the namespace is gone", time.Minute, func() error {
-			return notFound(t, "get", "namespace", namespace)
-		})
-		left := kubectl(t, "get", "clusterroles,clusterrolebindings,apiservices,deployments,services", "-A", "-l", "app.kubernetes.io/part-of=headroom,headroom.dev/stack=e2e", "-o", "name")
-		if left != "" {
-			t.Errorf("left behind: %s", left)
-		}
-		s.run(t, "stack", "rm", "--yes", "--preserve-config", s.name)
-	})
+	step(t, "destroy leaves nothing", func(t *testing.T) { leavesNothing(t, s, others) })
 }
 
 // step runs a part of the story; what comes after a failed one would only

@@ -4,7 +4,7 @@
 // may do what is listed.
 //
 // Register has a Pulumi program check whatever it asks for, in preview and in
-// up; cmd/policypack is the same as a policy pack, for any program.
+// up; policypack is the same as a policy pack, for any program.
 package policy
 
 import (

@@ -1,10 +1,13 @@
 package fire_test
 
 import (
+	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,32 +30,55 @@ func overH2(t *testing.T, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-func TestHTTP2(t *testing.T) {
-	var mu sync.Mutex
-	versions, connections := map[string]int{}, map[string]bool{}
-	address := overH2(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		mu.Lock()
-		versions[r.Proto+" "+r.Method+" "+r.URL.Path+" "+string(body)]++
-		connections[r.RemoteAddr] = true
-		mu.Unlock()
-		<-time.After(50 * ms)
-		_, _ = io.WriteString(w, prediction)
-	})
-	c := config(t, address)
-	c.Protocol = fire.HTTP2
-	if err := fire.Check(t.Context(), c.Target, fire.HTTP2); err != nil {
+// overTLS serves what is agreed on by TLS. Clients trust it from then on, as they do
+// who have its authority among their system's.
+func overTLS(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewUnstartedServer(handler)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	// The system's authorities are read once in a process, and this is the only
+	// server here that needs one.
+	file := filepath.Join(t.TempDir(), "authority.pem")
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, authority, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	versions, connections = map[string]int{}, map[string]bool{}
-	records, _ := replay(t.Context(), c, every(5*ms, 100))
-	all := tally(records)
-	if all.Outcomes[record.Answered] != 100 || versions["HTTP/2.0 POST /query picture"] != 100 || len(versions) != 1 {
-		t.Errorf("outcomes %v, codes %v, the server got %v", all.Outcomes, all.Codes, versions)
-	}
-	// Ten or so are under way at a time.
-	if len(connections) != 1 {
-		t.Errorf("%d connections, want that all share one", len(connections))
+	t.Setenv("SSL_CERT_FILE", file)
+	return server.URL
+}
+
+func TestHTTP2(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, http.HandlerFunc) string{"by prior knowledge": overH2, "by TLS": overTLS} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			versions, connections := map[string]int{}, map[string]bool{}
+			address := start(t, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				mu.Lock()
+				versions[r.Proto+" "+r.Method+" "+r.URL.Path+" "+string(body)]++
+				connections[r.RemoteAddr] = true
+				mu.Unlock()
+				<-time.After(50 * ms)
+				_, _ = io.WriteString(w, prediction)
+			})
+			c := config(t, address)
+			c.Protocol = fire.HTTP2
+			if err := fire.Check(t.Context(), c.Target, fire.HTTP2); err != nil {
+				t.Fatal(err)
+			}
+			versions, connections = map[string]int{}, map[string]bool{}
+			records, _ := replay(t.Context(), c, every(5*ms, 100))
+			all := tally(records)
+			if all.Outcomes[record.Answered] != 100 || versions["HTTP/2.0 POST /query picture"] != 100 || len(versions) != 1 {
+				t.Errorf("outcomes %v, codes %v, the server got %v", all.Outcomes, all.Codes, versions)
+			}
+			// Ten or so are under way at a time.
+			if len(connections) != 1 {
+				t.Errorf("%d connections, want that all share one", len(connections))
+			}
+		})
 	}
 }
 

@@ -93,7 +93,9 @@ func (z *sizing) late(servers int, rate float64) float64 {
 
 // erlangC is the probability of waiting in an M/M/c queue of so many servers with
 // an offered load in erlangs, below the servers. From 200 servers on it is Halfin's
-// and Whitt's limit (1981), which then is less than 1 % off where it matters.
+// and Whitt's limit (1981), which then is less than 1 % off where it matters. The
+// policy has a function of its own: a bound that it is held against shares none of
+// its formulas.
 func erlangC(servers int, load float64) float64 {
 	c := float64(servers)
 	if servers >= 200 {
