@@ -27,6 +27,9 @@ tools=${HEADROOM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/headroom}/tools
 
 kubernetes_version=1.35.4
 pulumi_version=3.215.0
+# Where pulumi looks for the provider, unless the caller has a PULUMI_HOME of their
+# own; one that it finds on PATH it takes too, and warns of it at each command.
+provider=$repo/.headroom/pulumi-home/plugins/resource-kubernetes-v$(sed -n 's#.*pulumi-kubernetes/sdk/v4 v##p' "$repo/infra/go.mod")
 
 # A workspace or build flags of the caller must not leak into pinned builds.
 # Without cgo no C compiler is needed, and a tool can be all that an image holds.
@@ -175,6 +178,10 @@ group() {
       rm -f "$bin"/pulumi "$bin"/pulumi-language-go "$bin"/pulumi-resource-kubernetes
     else
       provide pulumi "once, about 10 minutes on 2 cores" "$hack/toolchain/cluster" "$hack/toolchain/pulumi-language-go"
+      if [[ -z ${PULUMI_HOME:-} || $PULUMI_HOME -ef $repo/.headroom/pulumi-home ]]; then
+        mkdir -p "$provider"
+        mv -f "$bin/pulumi-resource-kubernetes" "$provider/"
+      fi
     fi
     ;;
   kubectl)

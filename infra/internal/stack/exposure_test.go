@@ -31,7 +31,7 @@ func TestIngress(t *testing.T) {
 	plain := build(t, "exposure=ingress", "exposureHost=headroom.example.com", "exposureTls=false")
 	require.Nil(t, at(plain.one(t, ingresses, "dispatcher").body, "spec", "tls"))
 	require.Nil(t, at(plain.one(t, ingresses, "dispatcher").body, "spec", "ingressClassName"))
-	require.Nil(t, at(plain.one(t, ingresses, "dispatcher").body, "metadata", "annotations"))
+	require.Len(t, at(plain.one(t, ingresses, "dispatcher").body, "metadata", "annotations"), 1, "the field manager alone")
 	require.Equal(t, "http://headroom.example.com", plain.outputs["dispatcherUrl"])
 
 	theirs := build(t, "exposure=ingress", "exposureHost=headroom.example.com")
