@@ -119,8 +119,12 @@ func changesUnderLoad(t *testing.T, s *stack, outputs map[string]string) {
 	s.run(t, "up", "--yes", "--skip-preview")
 	eventually(t, "all scalers go by the new promise", 30*time.Second, func() error {
 		for _, pod := range staying(t, namespace, "scaler") {
-			if got, err := promiseOf(t, pod.Metadata.Name); err != nil || got != promise {
-				return fmt.Errorf("%s goes by %q, %v", pod.Metadata.Name, got, err)
+			got, err := promiseOf(t, pod.Metadata.Name)
+			if err != nil {
+				return fmt.Errorf("asking %s: %w", pod.Metadata.Name, err)
+			}
+			if got != promise {
+				return fmt.Errorf("%s goes by %q", pod.Metadata.Name, got)
 			}
 		}
 		return nil
