@@ -25,7 +25,6 @@ import (
 // Start from Defaults: a zero is a value of its own in many fields.
 type Args = config.Config
 
-// Images and the other parts of Args.
 type (
 	Images       = config.Images       // references of the container images
 	Custom       = config.Custom       // headroom's own scaler
