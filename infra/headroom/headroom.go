@@ -26,18 +26,41 @@ import (
 type Args = config.Config
 
 type (
-	Images       = config.Images       // references of the container images
-	Custom       = config.Custom       // headroom's own scaler
-	Schedule     = config.Schedule     // a least number of model servers at times that are known beforehand
-	HPABehavior  = config.HPABehavior  // how fast Kubernetes' HorizontalPodAutoscaler goes
-	HPARules     = config.HPARules     // in one direction
-	Redis        = config.Redis        // the queue
-	Exposure     = config.Exposure     // how clients reach the dispatcher
-	Monitoring   = config.Monitoring   // whose Prometheus, and what shows it
-	Tracing      = config.Tracing      // where spans go
-	Availability = config.Availability // what keeps the service up while nodes come and go
-	Toleration   = config.Toleration   // of a node's taint
-	Quota        = config.Quota        // the most that the namespace may ask for
+	// Images are references of the container images.
+	Images = config.Images
+
+	// Custom is headroom's own scaler.
+	Custom = config.Custom
+
+	// Schedule is a least number of model servers at times that are known beforehand.
+	Schedule = config.Schedule
+
+	// HPABehavior says how fast Kubernetes' HorizontalPodAutoscaler goes.
+	HPABehavior = config.HPABehavior
+
+	// HPARules are those in one direction.
+	HPARules = config.HPARules
+
+	// Redis is the queue.
+	Redis = config.Redis
+
+	// Exposure says how clients reach the dispatcher.
+	Exposure = config.Exposure
+
+	// Monitoring says whose Prometheus, and what shows it.
+	Monitoring = config.Monitoring
+
+	// Tracing says where spans go.
+	Tracing = config.Tracing
+
+	// Availability is what keeps the service up while nodes come and go.
+	Availability = config.Availability
+
+	// Toleration is one of a node's taint.
+	Toleration = config.Toleration
+
+	// Quota is the most that the namespace may ask for.
+	Quota = config.Quota
 )
 
 // Scaler says who sets the number of model servers.
