@@ -67,7 +67,7 @@ func (p *printer) decision(r journal.Replayed) {
 	p.line("backlog", "%s expected to be left, to be drained at %s /s", number(t.BacklogExpected), number(t.BacklogRate))
 	p.line("asked for", "%d by the rate now, %d by the forecast, %d with the backlog: %d",
 		t.ForDemand, t.ForForecast, t.ForBacklog, t.Recommended)
-	p.line("scaling in", "%d would do with a margin, at most %d were asked for within %s", t.ForScaleIn, t.WindowMax, seconds(t.Hold))
+	p.line("scaling in", "%d would do with a margin, %d are kept of what was asked for within %s", t.ForScaleIn, t.WindowMax, seconds(t.Hold))
 	p.line("utilization", "%s of %s", percent(t.Utilization), counted(strconv.Itoa(d.Replicas), d.Replicas))
 	p.line("CPU", "%s times the usual limit", number(d.CPUFactor))
 	if len(t.Untrusted) > 0 {

@@ -142,8 +142,8 @@ type Terms struct {
 	Recommended int `json:"recommended"`
 	// ForScaleIn is the fewest that would do with ScaleIn.Tolerance to spare.
 	ForScaleIn int `json:"forScaleIn"`
-	// Hold is how long, in seconds, nothing higher must have been asked for before
-	// replicas are taken away, and WindowMax the most that was asked for in that time.
+	// WindowMax is how many replicas are kept of what was asked for within the last
+	// Hold seconds: the stabilization time, or longer where demand comes back.
 	Hold      float64 `json:"hold"`
 	WindowMax int     `json:"windowMax"`
 	// ForecastError is the last error of a forecast that has come due, as a share of

@@ -27,12 +27,12 @@ const (
 	significance = 4.0
 	relevance    = 0.1
 	// trendSignificance is the same for the slope of a line.
-	trendSignificance = 2.5
+	trendSignificance = 3.0
 	// lineBetter is how much smaller the squared errors of a line must be than those
 	// of a step for a rise to be taken for a trend.
 	lineBetter = 0.8
 	// minTrendWindow is the shortest time that a trend is read from, seconds.
-	minTrendWindow = 10.0
+	minTrendWindow = 15.0
 )
 
 // remember adds a sample to the history, oldest first, no closer together than

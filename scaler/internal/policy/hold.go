@@ -11,38 +11,34 @@ type Asked struct {
 	N  int       `json:"n"`
 }
 
-// Return is a time at which as many replicas were asked for again as once before,
-// after Gap with fewer.
+// Return is a time at which N replicas were asked for again after Gap with fewer.
 type Return struct {
 	At  time.Time     `json:"at"`
 	Gap time.Duration `json:"gap"`
+	N   int           `json:"n"`
 }
 
 const (
 	// maxHold is the longest that replicas are kept for a demand that may come back:
 	// as long as a HorizontalPodAutoscaler keeps any.
 	maxHold = 5 * time.Minute
-	// Demand that has come back leastReturns times within returnMemory is expected to
-	// come back again within the longest of those gaps and a margin.
+	// A demand that has come back within returnMemory is expected to come back again
+	// within the longest of the gaps and a margin.
 	returnMemory = 30 * time.Minute
-	leastReturns = 2
 	returnMargin = 1.25
 	maxReturns   = 16
-	// A rise by so much counts as one, and a demand of nearly as much as its like.
+	// A demand comes back where it has risen by so much while a replica starts; a
+	// slower one is followed. One of nearly as much is taken for its like.
 	returnRise = 1.2
-	returnLike = 0.9
+	returnLike = 0.8
 )
 
 // ask adds n to what was asked for, notes whether that is a demand come back, and
 // forgets what is older than can matter.
-func (s *State) ask(n int, now time.Time, stabilization time.Duration) {
-	if float64(n) > returnRise*float64(s.askedWithin(stabilization, now)) {
-		for i := len(s.Asked) - 1; i >= 0; i-- {
-			if float64(s.Asked[i].N) >= returnLike*float64(n) {
-				s.returned(now, now.Sub(s.Asked[i].At))
-				break
-			}
-		}
+func (s *State) ask(n int, t Terms, now time.Time, stabilization time.Duration) {
+	last, before := s.lastAsked(n), s.rateBefore(t.LeadTime, now)
+	if !last.IsZero() && now.Sub(last) > stabilization && t.Rate > returnRise*before {
+		s.returned(Return{now, now.Sub(last), n}, stabilization)
 	}
 	kept := make([]Asked, 0, len(s.Asked)+1)
 	for _, a := range s.Asked {
@@ -54,15 +50,46 @@ func (s *State) ask(n int, now time.Time, stabilization time.Duration) {
 	s.Asked = kept
 }
 
-func (s *State) returned(now time.Time, gap time.Duration) {
-	kept := make([]Return, 0, maxReturns)
-	for _, r := range s.Returns[max(0, len(s.Returns)-maxReturns+1):] {
-		if now.Sub(r.At) < returnMemory {
-			kept = append(kept, r)
+// lastAsked is the last time that n were asked for, or else nearly as many; zero
+// where that is not known.
+func (s *State) lastAsked(n int) time.Time {
+	for _, least := range []float64{float64(n), returnLike * float64(n)} {
+		for i := len(s.Asked) - 1; i >= 0; i-- {
+			if float64(s.Asked[i].N) >= least {
+				return s.Asked[i].At
+			}
 		}
 	}
-	kept = append(kept, Return{now, gap})
-	s.Returns = kept
+	return time.Time{}
+}
+
+// rateBefore is the mean arrival rate from two to one lead time ago, per second, or
+// what is known that is nearest to that.
+func (s *State) rateBefore(lead float64, now time.Time) float64 {
+	sum, n := 0.0, 0
+	for _, h := range s.History {
+		switch age := now.Sub(h.At).Seconds(); {
+		case age > 2*lead:
+			sum, n = h.Rate, 1
+		case age >= lead || n == 0:
+			sum, n = sum+h.Rate, n+1
+		}
+	}
+	return sum / float64(max(n, 1))
+}
+
+// returned notes a demand come back. As it grows it comes back once, as its most.
+func (s *State) returned(r Return, stabilization time.Duration) {
+	kept := make([]Return, 0, maxReturns)
+	for _, old := range s.Returns[max(0, len(s.Returns)-maxReturns+1):] {
+		switch age := r.At.Sub(old.At); {
+		case age <= stabilization:
+			r.N, r.Gap = max(r.N, old.N), max(r.Gap, old.Gap)
+		case age < returnMemory:
+			kept = append(kept, old)
+		}
+	}
+	s.Returns = append(kept, r)
 }
 
 // askedWithin is the most that was asked for within so long.
@@ -75,20 +102,31 @@ func (s *State) askedWithin(within time.Duration, now time.Time) int {
 	return 0
 }
 
-// hold is how long nothing higher must have been asked for before replicas are
-// taken away: the stabilization time, or as long as demand has lately taken to come
-// back. Where bursts follow one another, giving replicas up between them would cost
-// each burst a cold start. The idea is that of keep-alive times learned from the
-// times between calls (M. Shahrad et al., "Serverless in the wild", USENIX ATC 2020).
-func (s *State) hold(stabilization time.Duration, now time.Time) time.Duration {
-	longest, count := time.Duration(0), 0
+// kept is how many replicas are kept though fewer would do, and for how long: what
+// was asked for within the stabilization time; and of what was asked for earlier, as
+// many as come back, for as long as they take. Where bursts follow one another,
+// giving replicas up between them would cost each burst a cold start. The idea is
+// that of keep-alive times learned from the times between calls (M. Shahrad et al.,
+// "Serverless in the wild", USENIX ATC 2020).
+func (s *State) kept(stabilization time.Duration, now time.Time) (n int, hold time.Duration) {
+	n, hold = s.askedWithin(stabilization, now), stabilization
 	for _, r := range s.Returns {
-		if now.Sub(r.At) < returnMemory {
-			longest, count = max(longest, r.Gap), count+1
+		back := s.back(r.N, now)
+		if most := min(int(float64(r.N)/returnLike), s.askedWithin(back, now)); most > n {
+			n, hold = most, back
 		}
 	}
-	if count < leastReturns {
-		return stabilization
+	return n, hold
+}
+
+// back is within what time n replicas are expected to be asked for again, 0 where
+// they have not lately been.
+func (s *State) back(n int, now time.Time) time.Duration {
+	var longest time.Duration
+	for _, r := range s.Returns {
+		if now.Sub(r.At) < returnMemory && float64(r.N) >= returnLike*float64(n) {
+			longest = max(longest, r.Gap)
+		}
 	}
-	return max(stabilization, min(maxHold, time.Duration(math.Round(returnMargin*float64(longest)))))
+	return min(maxHold, time.Duration(math.Round(returnMargin*float64(longest))))
 }

@@ -113,9 +113,9 @@ func choose(cfg Config, s *State, snap Snapshot, t Terms, now time.Time) Decisio
 	if !trusted {
 		wanted = max(wanted, current)
 	}
-	s.ask(min(wanted, b.max), now, cfg.ScaleIn.Stabilization)
-	hold := s.hold(cfg.ScaleIn.Stabilization, now)
-	t.Hold, t.WindowMax = hold.Seconds(), s.askedWithin(hold, now)
+	s.ask(min(wanted, b.max), t, now, cfg.ScaleIn.Stabilization)
+	kept, hold := s.kept(cfg.ScaleIn.Stabilization, now)
+	t.Hold, t.WindowMax = hold.Seconds(), kept
 
 	is := func(n int, reason Reason, limiter Limiter, sentence string) Decision {
 		return Decision{Replicas: n, Reason: reason, Limiter: limiter, Sentence: sentence + t.infeasible(cfg, snap), Terms: t}
@@ -206,7 +206,7 @@ func in(cfg Config, s *State, snap Snapshot, t Terms, b bounds, now time.Time, i
 	case now.Sub(s.Since) < cfg.ScaleIn.Stabilization:
 		return wait(ByStabilization, "demand has been watched without a gap for "+now.Sub(s.Since).Round(time.Second).String()+" of "+cfg.ScaleIn.Stabilization.String()+" only")
 	case t.WindowMax >= current:
-		return wait(ByStabilization, count(t.WindowMax)+" were asked for within the last "+seconds(t.Hold))
+		return wait(ByStabilization, count(t.WindowMax)+" are kept of what was asked for within the last "+seconds(t.Hold))
 	case t.ForScaleIn >= current:
 		return wait(ByStabilization, count(t.ForScaleIn)+" are needed for it to hold with a margin")
 	case inFlight >= current:
@@ -220,7 +220,7 @@ func in(cfg Config, s *State, snap Snapshot, t Terms, b bounds, now time.Time, i
 	if fewest > max(t.WindowMax, t.ForScaleIn, b.min) {
 		limiter = ByRate
 	}
-	return is(fewest, ScalingIn, limiter, t.demand()+", and no more than "+count(t.WindowMax)+" were asked for in "+seconds(t.Hold))
+	return is(fewest, ScalingIn, limiter, t.demand()+", and no more than "+count(t.WindowMax)+" are kept of what was asked for within the last "+seconds(t.Hold))
 }
 
 // outTolerance is the share by which demand may exceed the present count before

@@ -976,41 +976,91 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-func TestReplicasAreKeptForADemandThatKeepsComingBack(t *testing.T) {
+// rates drives the policy at its word by a rate for each second, from one replica.
+// It returns the counts, and what each second's decision was.
+func rates(cfg Config, seconds int, rate func(second int) float64) (counts []int, decisions []Decision) {
+	var state State
+	n := 1
+	for i := range seconds {
+		var d Decision
+		state, d = Decide(cfg, state, healthy(rate(i), n), noon.Add(time.Duration(i)*time.Second))
+		n = d.Replicas
+		counts, decisions = append(counts, n), append(decisions, d)
+	}
+	return counts, decisions
+}
+
+func TestReplicasAreKeptForADemandThatComesBack(t *testing.T) {
 	cfg := config()
 	cfg.Tick = time.Second
-	// 30 s of 36/s every 150 s: after two returns, 120 s apart, the replicas stay.
-	var state State
-	n, outs := 1, 0
-	count := func(from, to int) int {
-		outs = 0
-		for i := from; i < to; i++ {
-			r := 5.0
-			if i%150 >= 120 {
-				r = 36
-			}
-			var d Decision
-			state, d = Decide(cfg, state, healthy(r, n), noon.Add(time.Duration(i)*time.Second))
-			if d.Replicas > n {
-				outs++
-			}
-			n = d.Replicas
+	// 30 s of 36/s every 150 s, for nine times: after the first return, 120 s from the
+	// demand before it, the replicas stay.
+	counts, decisions := rates(cfg, 1350+2100, func(i int) float64 {
+		if i < 1350 && i%150 >= 120 {
+			return 36
 		}
-		return outs
+		return 5
+	})
+	base := counts[119]
+	if counts[149] <= 2*base || counts[269] != base {
+		t.Errorf("%d replicas before the first burst, %d in it, %d before the second: want them gone between the two", base, counts[149], counts[269])
 	}
-	if first := count(0, 450); first < 3 {
-		t.Errorf("%d scale-outs in three bursts, want each to have some", first)
-	}
-	if later := count(450, 1350); later > 1 {
-		t.Errorf("%d scale-outs in the six bursts after them, want the replicas kept", later)
+	for i := 300; i < 1350; i++ {
+		if counts[i] < counts[299] {
+			t.Fatalf("%d s: %d replicas of %d, want them kept for the next burst", i, counts[i], counts[299])
+		}
 	}
 	// A demand that has not come back for half an hour is forgotten.
-	for i := 1350; i < 1350+2100; i++ {
-		var d Decision
-		state, d = Decide(cfg, state, healthy(5, n), noon.Add(time.Duration(i)*time.Second))
-		n = d.Replicas
-		if i == 1350+2099 && (n != 2 || d.Terms.Hold != cfg.ScaleIn.Stabilization.Seconds()) {
-			t.Errorf("half an hour later: %d replicas, held for %g s", n, d.Terms.Hold)
+	if last := decisions[len(decisions)-1]; last.Replicas != base || last.Terms.Hold != cfg.ScaleIn.Stabilization.Seconds() {
+		t.Errorf("half an hour later: %d replicas, held for %g s", last.Replicas, last.Terms.Hold)
+	}
+}
+
+func TestNoMoreReplicasAreKeptThanComeBack(t *testing.T) {
+	cfg := config()
+	cfg.Tick, cfg.ScaleIn.Interval = time.Second, time.Second
+	// A blip at first, which comes back in a far higher demand that was never seen before.
+	const blip, rise, fall = 100, 300, 400
+	counts, decisions := rates(cfg, fall+250, func(i int) float64 {
+		switch {
+		case i >= blip && i < blip+10:
+			return 15
+		case i >= rise && i < rise+2:
+			return 15
+		case i >= rise && i < fall:
+			return 60
 		}
+		return 5
+	})
+	small, large := counts[blip+5], counts[fall-1]
+	if large < 2*small {
+		t.Fatalf("%d replicas for the blip and %d for the high demand make no story", small, large)
+	}
+	at := fall + 100
+	if got := decisions[at]; got.Replicas != small || got.Terms.Hold <= cfg.ScaleIn.Stabilization.Seconds() {
+		t.Errorf("%d replicas are kept for %g s after the high demand, want the %d that came back, for as long as it took\n%s", got.Replicas, got.Terms.Hold, small, got.Sentence)
+	}
+}
+
+// A wave is followed where replicas start within a small part of it, and its peaks
+// are kept for where they do not.
+func TestASlowDemandIsFollowedNotKept(t *testing.T) {
+	for _, c := range []struct {
+		lead time.Duration
+		kept bool
+	}{{2 * time.Second, false}, {25 * time.Second, true}} {
+		t.Run(c.lead.String(), func(t *testing.T) {
+			cfg := config()
+			cfg.Tick, cfg.LeadTime, cfg.ScaleIn.Interval = time.Second, c.lead, time.Second
+			const period = 240
+			counts, _ := rates(cfg, 5*period, func(i int) float64 {
+				return 30 - 25*math.Cos(2*math.Pi*float64(i)/period)
+			})
+			last := counts[4*period:]
+			least, most := slices.Min(last), slices.Max(last)
+			if kept := least == most; kept != c.kept {
+				t.Errorf("from %d to %d replicas in the fifth wave, want them kept: %t", least, most, c.kept)
+			}
+		})
 	}
 }
