@@ -166,6 +166,7 @@ func (r *Reader) read(w http.ResponseWriter, request *http.Request, by time.Time
 		b.Release()
 		return nil, err
 	}
+	request.Body = http.NoBody // it has ended, and nobody has to look for a rest of it
 	if bounded {
 		// Or the deadline would end the handler's context later. After an error it
 		// stays: net/http reads on before it sends the refusal.
@@ -205,9 +206,16 @@ func (b *Body) fromForm(body io.Reader, boundary string) error {
 		if err != nil {
 			return b.reader.readError(err)
 		}
-		if part.FormName() == Field {
-			return b.readAll(part, -1)
+		if part.FormName() != Field {
+			continue
 		}
+		if err := b.readAll(part, -1); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, body); err != nil {
+			return b.reader.readError(err)
+		}
+		return nil
 	}
 }
 

@@ -333,7 +333,7 @@ func (a *API) result(c *gin.Context) {
 	stored, err := a.relay.Result(c.Request.Context(), kept(caller.Name, id), id, time.Now().Add(wait))
 	switch {
 	case c.Request.Context().Err() != nil:
-		c.Abort()
+		gone(c)
 	case errors.Is(err, redisqueue.ErrNoResult):
 		reply.Fail(c, http.StatusNotFound, "", reply.NotFound,
 			fmt.Sprintf("there is no result %s: no asynchronous request had this id, or its result is not kept any more", reply.Quote(id)))
@@ -375,8 +375,11 @@ func write(c *gin.Context, result dispatch.Result) dispatchmetrics.Outcome {
 	return outcomeOf(result.Status)
 }
 
-// gone ends a request whose caller has left.
+// gone ends a request whose caller has left. Were he there all the same, no answer
+// must look like one.
 func gone(c *gin.Context) dispatchmetrics.Outcome {
+	c.Header("Connection", "close")
+	c.Status(http.StatusServiceUnavailable)
 	c.Abort()
 	return dispatchmetrics.Dropped
 }

@@ -138,12 +138,18 @@ func discardBody(c *gin.Context, control *http.ResponseController, within time.D
 	if c.Request.Body == nil || c.Request.Body == http.NoBody {
 		return true
 	}
-	_ = control.SetReadDeadline(time.Now().Add(within))
+	by := time.Now().Add(within)
+	_ = control.SetReadDeadline(by)
 	if _, err := io.CopyN(io.Discard, c.Request.Body, restBytes); !errors.Is(err, io.EOF) {
 		return false
 	}
-	// net/http, which watches for the caller's going, would take the deadline for it.
 	_ = control.SetReadDeadline(time.Time{})
+	if !time.Now().Before(by) {
+		// Where the body had ended before, net/http was watching for the caller's going
+		// and has taken the deadline for it. That ended the contexts of all requests
+		// that will ever come by this connection.
+		c.Header("Connection", "close")
+	}
 	return true
 }
 
