@@ -232,6 +232,44 @@ func TestThePriceIsLearnedFromWhatIsMeasured(t *testing.T) {
 	}
 }
 
+// Recorded on a cluster, a look each second: the load ends, and the half minute that is
+// looked at holds fewer and fewer requests to replicas that use ten millicores anyhow.
+func TestTheLastRequestsOfALoadDoNotMakeTheNextDear(t *testing.T) {
+	var p Price
+	most := math.Inf(1) // of what was measured where there were requests enough
+	for i, seen := range []struct {
+		ready                   int
+		rate, measured, service float64
+	}{
+		{1, 0.3103, 0.06071, 0.019}, {1, 0, 0.1925, 0.0409}, {1, 0.06896, 0, 0}, {1, 0.2414, 0.1433, 0.0252}, {1, 0.5173, 0.06239, 0.0157},
+		{1, 0.7243, 0.03707, 0.0172}, {1, 0.8621, 0.03063, 0.0153}, {1, 0.9654, 0.02749, 0.0143}, {1, 1.207, 0.02435, 0.0153}, {1, 1.379, 0.0221, 0.0151},
+		{1, 1.517, 0.0199, 0.0169}, {1, 1.586, 0.01883, 0.0178}, {1, 1.828, 0.01826, 0.0175}, {2, 1.931, 0.01705, 0.018}, {2, 2.069, 0.01661, 0.0186},
+		{2, 2.069, 0.01606, 0.0183}, {2, 2.138, 0.0158, 0.0182}, {2, 2.414, 0.01519, 0.0182}, {2, 2.586, 0.01467, 0.0194}, {2, 2.725, 0.01393, 0.019},
+		{2, 2.897, 0.01333, 0.0182}, {2, 2.966, 0.0131, 0.0186}, {2, 3.103, 0.01318, 0.0182}, {2, 3.241, 0.01297, 0.0194}, {2, 3.345, 0.01284, 0.0189},
+		{2, 3.379, 0.01289, 0.0187}, {2, 3.586, 0.01273, 0.0185}, {2, 3.759, 0.01255, 0.0184}, {2, 3.966, 0.01245, 0.0181}, {2, 4.034, 0.01237, 0.018},
+		{2, 4.138, 0.01229, 0.0182}, {2, 4.207, 0.01221, 0.0185}, {2, 4.138, 0.01221, 0.0184}, {2, 3.862, 0.01241, 0.0189}, {2, 3.655, 0.01262, 0.0189},
+		{2, 3.517, 0.01291, 0.0194}, {2, 3.414, 0.0132, 0.0198}, {2, 3.172, 0.01337, 0.0198}, {2, 3, 0.01344, 0.0201}, {2, 2.862, 0.01369, 0.0195},
+		{2, 2.793, 0.01388, 0.0192}, {2, 2.552, 0.0141, 0.0194}, {2, 2.448, 0.01465, 0.0192}, {2, 2.31, 0.01464, 0.0188}, {2, 2.31, 0.01507, 0.019},
+		{2, 2.241, 0.01485, 0.019}, {2, 1.966, 0.01542, 0.0191}, {2, 1.793, 0.01596, 0.0178}, {2, 1.655, 0.0166, 0.0181}, {2, 1.483, 0.01778, 0.0194},
+		{2, 1.414, 0.01833, 0.0189}, {2, 1.276, 0.01868, 0.0198}, {2, 1.138, 0.03001, 0.0168}, {2, 1.034, 0.03323, 0.0179}, {2, 1, 0.03448, 0.0186},
+		{2, 0.7931, 0.0363, 0.0192}, {2, 0.6207, 0.045, 0.02}, {2, 0.4138, 0.05375, 0.0228}, {2, 0.3448, 0.06833, 0.0251}, {2, 0.2414, 0.09623, 0.0251},
+		{2, 0.1034, 0.1825, 0.0245}, {2, 0, 0, 0},
+	} {
+		now := noon.Add(time.Duration(i) * time.Second)
+		p.watch(seen.ready, now)
+		if seen.measured > 0 {
+			p.atMost(seen.measured)
+			p.learn(seen.measured, seen.rate, seen.service, 0.1, 0.15, 30*time.Second, time.Second, now)
+			if seen.rate >= lowRate {
+				most = math.Min(most, seen.measured)
+			}
+		}
+		if p.Request > 1.25*most {
+			t.Errorf("look %d, %g s of CPU for each of %g/s: requests are planned with %.4f s each, and were seen to take %.4f at most", i, seen.measured, seen.rate, p.Request, most)
+		}
+	}
+}
+
 func TestABacklogAsksForWhatDrainsItInTime(t *testing.T) {
 	backlog := func(n, age float64) func(int) Snapshot {
 		return func(spec int) Snapshot {

@@ -88,19 +88,28 @@ func (p *Price) learn(measured, rate, service, relative, limit float64, window, 
 
 	off := measured - p.Request - p.Upkeep*x
 	variance := p.RequestVar + 2*x*p.Covar + x*x*p.UpkeepVar
+	few := rate < lowRate
 	if math.Abs(off) > significance*math.Sqrt(variance+square(relative*measured)) {
-		// Requests cost something else from now on.
-		p.set(measured-p.Upkeep*x, noise, x)
+		if !few { // requests cost something else from now on
+			p.set(measured-p.Upkeep*x, noise, x)
+		}
 		return
 	}
 	ofRequest, ofUpkeep := p.RequestVar+x*p.Covar, p.Covar+x*p.UpkeepVar
 	variance += noise
-	p.Request += off * ofRequest / variance
 	p.Upkeep += off * ofUpkeep / variance
-	p.RequestVar -= ofRequest * ofRequest / variance
 	p.UpkeepVar -= ofUpkeep * ofUpkeep / variance
 	p.Covar -= ofRequest * ofUpkeep / variance
-	p.limit(measured, limit, x)
+	if few {
+		// Only the upkeep is learned, as a Schmidt-Kalman filter does (S. F. Schmidt,
+		// Application of State-Space Methods to Navigation Problems, 1966).
+		p.Upkeep = p.possible(measured, limit, x)
+		return
+	}
+	p.Request += off * ofRequest / variance
+	p.RequestVar -= ofRequest * ofRequest / variance
+	upkeep := p.possible(measured, limit, x)
+	p.Request, p.Upkeep = math.Max(p.Request+(p.Upkeep-upkeep)*x, 0), upkeep
 }
 
 // set starts anew with a price of a request, measured at so many replicas by rate.
@@ -110,12 +119,10 @@ func (p *Price) set(request, noise, x float64) {
 	p.RequestVar, p.Covar = noise+x*x*p.UpkeepVar, -x*p.UpkeepVar
 }
 
-// limit keeps both to what can be: no part is below 0, and there is some CPU left
-// for requests.
-func (p *Price) limit(measured, limit, x float64) {
-	upkeep := math.Min(math.Max(p.Upkeep, 0), math.Min(mostUpkeep*limit, measured/x))
-	p.Request = math.Max(p.Request+(p.Upkeep-upkeep)*x, 0)
-	p.Upkeep = upkeep
+// possible is the upkeep within what can be: no part of what was measured is below 0,
+// and there is some CPU left for requests.
+func (p *Price) possible(measured, limit, x float64) float64 {
+	return math.Min(math.Max(p.Upkeep, 0), math.Min(mostUpkeep*limit, measured/x))
 }
 
 func square(x float64) float64 { return x * x }
