@@ -32,6 +32,10 @@ type pod struct {
 // Further apart, the clocks disagree or the news is old.
 const exactness = 2 * time.Second
 
+// longestStart is how long after its container's start a pod that nobody has watched
+// may have become ready for the first time.
+const longestStart = 5 * time.Minute
+
 // newPod takes what matters of a pod. before is what was known of it, nil for
 // nothing; arrived is when a watch brought the news, zero where a list did. There
 // is none where the pod ends or has ended.
@@ -57,7 +61,11 @@ func newPod(p *corev1.Pod, container string, before *pod, arrived time.Time) (po
 	}
 	if before == nil {
 		now.born = exacter(now.born, arrived)
-		now.unclear = slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.RestartCount > 0 })
+		now.unclear = slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+			// It was ready before where it became so long after its container had started.
+			late := s.State.Running != nil && now.ready && now.since.Sub(s.State.Running.StartedAt.Time) > longestStart
+			return s.RestartCount > 0 || late
+		})
 		return now, true
 	}
 	now.born, now.unclear = before.born, before.unclear

@@ -220,6 +220,23 @@ func TestARestartLongAgoIsNotTakenForAStart(t *testing.T) {
 	})
 }
 
+func TestAFlapLongAgoIsNotTakenForAStart(t *testing.T) {
+	watched(t, func(t *testing.T, server *apiServer, target *Target, _ *lockedBuilder) {
+		flapped, steady := startingPod("flapped"), startingPod("steady")
+		for _, p := range []*corev1.Pod{flapped, steady} {
+			started := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "server", State: started}}
+		}
+		time.Sleep(4 * time.Second)
+		becomeReady(steady)
+		time.Sleep(3 * time.Hour)
+		becomeReady(flapped)
+		server.putPod(flapped)
+		server.putPod(steady)
+		expect(t, "a scaler that has just started", read(t, target), 2, nil, []policy.Cohort{cohort(4*time.Second, 1)})
+	})
+}
+
 func TestAnotherSelectorGetsAnotherWatch(t *testing.T) {
 	watched(t, func(t *testing.T, server *apiServer, target *Target, _ *lockedBuilder) {
 		for name, revision := range map[string]string{"blue-1": "blue", "blue-2": "blue", "green-1": "green"} {

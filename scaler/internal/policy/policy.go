@@ -43,12 +43,6 @@ func Decide(cfg Config, state State, snap Snapshot, now time.Time) (State, Decis
 	d := choose(cfg, &s, snap, t, now)
 	d.CPUFactor = bridge(cfg, &s, snap, d.Terms, now)
 	d.Terms.Utilization = d.Terms.utilization(d.Replicas, s.Known.slots())
-	switch {
-	case d.Replicas < snap.Spec:
-		s.LastIn = now
-	case d.Replicas > snap.Spec:
-		s.LastOut = now
-	}
 	s.Decided = d.Replicas
 	return s, d
 }
@@ -120,7 +114,7 @@ func choose(cfg Config, s *State, snap Snapshot, t Terms, now time.Time) Decisio
 	is := func(n int, reason Reason, limiter Limiter, sentence string) Decision {
 		return Decision{Replicas: n, Reason: reason, Limiter: limiter, Sentence: sentence + t.infeasible(cfg, snap), Terms: t}
 	}
-	if current == 0 && cfg.Min > 0 {
+	if current == 0 && cfg.Min > 0 && !s.Zeroed {
 		return is(0, Disabled, ByDisabled, "the target was scaled to zero by hand, which switches scaling off until it has a replica again")
 	}
 	switch {

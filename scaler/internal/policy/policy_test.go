@@ -559,6 +559,56 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// An order that did not go through (a conflict, or somebody else leads) is no step that
+// the next has to wait for.
+func TestAnOrderThatDidNotHappenIsGivenAgain(t *testing.T) {
+	cfg := config()
+	cfg.ScaleOut = Rate{Step: 2, Interval: time.Minute}
+	state, d := Decide(cfg, State{}, healthy(60, 2), noon)
+	if d.Replicas != 4 {
+		t.Fatalf("%d (%s), want two more", d.Replicas, d.Sentence)
+	}
+	state, d = Decide(cfg, state, healthy(60, 2), noon.Add(2*time.Second))
+	if d.Replicas != 4 {
+		t.Errorf("still two: %d (%s), want two more", d.Replicas, d.Sentence)
+	}
+	state, _ = Decide(cfg, state, healthy(60, 4), noon.Add(4*time.Second))
+	if _, d = Decide(cfg, state, healthy(60, 4), noon.Add(61*time.Second)); d.Replicas != 4 || d.Limiter != ByRate {
+		t.Errorf("59 s after the order that went through: %d by %s (%s), want to wait", d.Replicas, d.Limiter, d.Sentence)
+	}
+	if _, d = Decide(cfg, state, healthy(60, 4), noon.Add(62*time.Second)); d.Replicas != 6 {
+		t.Errorf("a minute after it: %d (%s), want two more", d.Replicas, d.Sentence)
+	}
+}
+
+// Who raises the minimum of a target that the policy itself has taken to zero has not
+// switched it off.
+func TestTheMinimumIsRaisedFromZero(t *testing.T) {
+	cfg := config()
+	cfg.Min, cfg.IdleAfter = 0, 10*time.Minute
+	var state State
+	n, at := 1, noon
+	for ; n > 0; at = at.Add(2 * time.Second) {
+		if at.Sub(noon) > time.Hour {
+			t.Fatal("not taken to zero")
+		}
+		var d Decision
+		state, d = Decide(cfg, state, idle(n), at)
+		n = d.Replicas
+	}
+	state, _ = Decide(cfg, state, idle(0), at)
+	cfg.Min = 2
+	saved := state
+	if _, d := Decide(cfg, state, idle(0), at.Add(2*time.Second)); d.Replicas != 2 || d.Reason != BelowMin {
+		t.Errorf("the minimum is 2 now: %d (%s: %s)", d.Replicas, d.Reason, d.Sentence)
+	}
+	// By hand, it was switched off, whatever had been decided before.
+	state, _ = Decide(cfg, saved, healthy(1, 2), at.Add(2*time.Second))
+	if _, d := Decide(cfg, state, healthy(1, 0), at.Add(4*time.Second)); d.Replicas != 0 || d.Reason != Disabled {
+		t.Errorf("scaled to zero by hand: %d (%s: %s)", d.Replicas, d.Reason, d.Sentence)
+	}
+}
+
 func TestPeopleAreObeyed(t *testing.T) {
 	ceiling := func(n int) *int { return &n }
 	for _, tc := range []struct {

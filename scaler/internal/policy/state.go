@@ -23,6 +23,8 @@ type State struct {
 	// LastSpec is the count last seen, Decided the one last decided.
 	LastSpec int `json:"lastSpec"`
 	Decided  int `json:"decided"`
+	// Zeroed tells that it was decided here that no replica is left, not by hand.
+	Zeroed bool `json:"zeroed"`
 
 	Known   Known    `json:"known"`
 	History []Sample `json:"history"`
@@ -64,8 +66,24 @@ func (s State) observe(cfg Config, snap Snapshot, now time.Time) State {
 	if s.Last.IsZero() || now.Sub(s.Last) > gapTicks*cfg.Tick || now.Before(s.Last) {
 		s.Since = now
 	}
-	if !s.Last.IsZero() && snap.Spec < s.LastSpec && snap.Spec != s.Decided {
-		s.LastIn = now // somebody else did it, and the interval holds for that too
+	if !s.Last.IsZero() && snap.Spec != s.LastSpec {
+		// What was decided and did not happen is no step: a conflict, or no leader yet.
+		// What somebody else did is one, since now.
+		at := now
+		if snap.Spec == s.Decided {
+			at = s.Last
+		}
+		if snap.Spec < s.LastSpec {
+			s.LastIn = at
+		} else {
+			s.LastOut = at
+		}
+	}
+	switch {
+	case snap.Spec > 0:
+		s.Zeroed = false
+	case s.LastSpec > 0:
+		s.Zeroed = s.Decided == 0
 	}
 	s.Last, s.LastSpec = now, snap.Spec
 	s.Correction = math.Max(1, s.Correction)
