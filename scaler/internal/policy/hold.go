@@ -89,7 +89,8 @@ func (s *State) returned(r Return, stabilization time.Duration) {
 			kept = append(kept, old)
 		}
 	}
-	s.Returns = append(kept, r)
+	kept = append(kept, r)
+	s.Returns = kept
 }
 
 // askedWithin is the most that was asked for within so long.
