@@ -51,7 +51,8 @@ func TestAStarvedDispatcherAnswersTheNextRequestsOfAConnection(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := start(t, dispatchtest.StartRedis(t).URL(), settings{}, dispatchtest.StartReplica(t, nil))
-			handler := d.api.Handler()
+			handler := d.Config.Handler
+			d.Close()
 			d.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("Starved") != "" {
 					w = &starvedWriter{ResponseWriter: w, ctx: r.Context()}
@@ -65,7 +66,6 @@ func TestAStarvedDispatcherAnswersTheNextRequestsOfAConnection(t *testing.T) {
 				}
 			}
 			d.Start()
-			defer d.Server.Close()
 
 			expect(t, d.query(t, append(c.header, "Starved", "yes")...), c.status, c.code)
 			for range 3 {

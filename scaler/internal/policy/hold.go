@@ -36,8 +36,8 @@ const (
 // ask adds n to what was asked for, notes whether that is a demand come back, and
 // forgets what is older than can matter.
 func (s *State) ask(n int, t Terms, now time.Time, stabilization time.Duration) {
-	last, before := s.lastAsked(n), s.rateBefore(t.LeadTime, now)
-	if !last.IsZero() && now.Sub(last) > stabilization && t.Rate > returnRise*before {
+	last := s.lastAsked(n)
+	if !last.IsZero() && now.Sub(last) > stabilization && t.Rate > returnRise*s.rateBefore(t.LeadTime, now) {
 		s.returned(Return{now, now.Sub(last), n}, stabilization)
 	}
 	kept := make([]Asked, 0, len(s.Asked)+1)

@@ -100,16 +100,16 @@ func (p *Price) learn(measured, rate, service, relative, limit float64, window, 
 	p.Upkeep += off * ofUpkeep / variance
 	p.UpkeepVar -= ofUpkeep * ofUpkeep / variance
 	p.Covar -= ofRequest * ofUpkeep / variance
-	if few {
-		// Only the upkeep is learned, as a Schmidt-Kalman filter does (S. F. Schmidt,
-		// Application of State-Space Methods to Navigation Problems, 1966).
-		p.Upkeep = p.possible(measured, limit, x)
-		return
+	// No part of what was measured is below 0, and there is some CPU left for requests.
+	upkeep := math.Min(math.Max(p.Upkeep, 0), math.Min(mostUpkeep*limit, measured/x))
+	// Of few requests only the upkeep is learned, as a Schmidt-Kalman filter does (S. F.
+	// Schmidt, Application of State-Space Methods to Navigation Problems, 1966).
+	if !few {
+		p.Request += off * ofRequest / variance
+		p.RequestVar -= ofRequest * ofRequest / variance
+		p.Request = math.Max(p.Request+(p.Upkeep-upkeep)*x, 0)
 	}
-	p.Request += off * ofRequest / variance
-	p.RequestVar -= ofRequest * ofRequest / variance
-	upkeep := p.possible(measured, limit, x)
-	p.Request, p.Upkeep = math.Max(p.Request+(p.Upkeep-upkeep)*x, 0), upkeep
+	p.Upkeep = upkeep
 }
 
 // set starts anew with a price of a request, measured at so many replicas by rate.
@@ -117,12 +117,6 @@ func (p *Price) learn(measured, rate, service, relative, limit float64, window, 
 func (p *Price) set(request, noise, x float64) {
 	p.Request = math.Max(request, 0)
 	p.RequestVar, p.Covar = noise+x*x*p.UpkeepVar, -x*p.UpkeepVar
-}
-
-// possible is the upkeep within what can be: no part of what was measured is below 0,
-// and there is some CPU left for requests.
-func (p *Price) possible(measured, limit, x float64) float64 {
-	return math.Min(math.Max(p.Upkeep, 0), math.Min(mostUpkeep*limit, measured/x))
 }
 
 func square(x float64) float64 { return x * x }

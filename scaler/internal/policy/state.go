@@ -78,12 +78,7 @@ func (s State) observe(cfg Config, snap Snapshot, now time.Time) State {
 		} else {
 			s.LastOut = at
 		}
-	}
-	switch {
-	case snap.Spec > 0:
-		s.Zeroed = false
-	case s.LastSpec > 0:
-		s.Zeroed = s.Decided == 0
+		s.Zeroed = snap.Spec == 0 && s.Decided == 0
 	}
 	s.Last, s.LastSpec = now, snap.Spec
 	s.Correction = math.Max(1, s.Correction)
