@@ -7,10 +7,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -206,6 +208,68 @@ func TestSIGTERMLosesNothing(t *testing.T) {
 	}
 	if n := redisLength(t, redis); n != 0 {
 		t.Errorf("%d entries are left", n)
+	}
+}
+
+// Requests one after the other on kept connections: none may meet the end of its
+// connection, however fast they follow each other.
+func TestSIGTERMBreaksNoKeptConnection(t *testing.T) {
+	redis := dispatchtest.StartRedis(t)
+	p := launch(t, redis.URL(), "--backends", dispatchtest.StartReplica(t, nil).URL, "--drain-delay", "1s")
+	p.ready(t)
+	const callers = 8
+	var kept, failed atomic.Int64
+	var group sync.WaitGroup
+	answered := make(chan struct{}, callers)
+	for range callers {
+		group.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for first := true; ; first = false {
+				reused := false
+				ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+					GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused },
+				})
+				request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/query", strings.NewReader("picture"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				response, err := client.Do(request)
+				switch {
+				case err == nil:
+					_, err = io.Copy(io.Discard, response.Body)
+					if err := errors.Join(err, response.Body.Close()); err != nil {
+						t.Error(err)
+					}
+				case reused:
+					failed.Add(1)
+					return
+				default:
+					return // the dispatcher takes no more connections
+				}
+				if reused {
+					kept.Add(1)
+				}
+				if first {
+					answered <- struct{}{}
+				}
+			}
+		})
+	}
+	for range callers {
+		<-answered
+	}
+	p.signal(t, syscall.SIGTERM)
+	group.Wait()
+	if code := p.exitCode(t); code != command.OK {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if kept.Load() == 0 {
+		t.Error("no connection was used twice")
+	}
+	if n := failed.Load(); n != 0 {
+		t.Errorf("%d of %d callers had their connection broken", n, callers)
 	}
 }
 

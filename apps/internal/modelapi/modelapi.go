@@ -88,9 +88,10 @@ type scratch struct {
 // New makes an API.
 func New(config Config) *API {
 	a := &API{
-		config: config, metrics: config.Metrics, engine: reply.NewEngine(config.Log),
+		config: config, metrics: config.Metrics,
 		reader: picture.NewReader(config.Limits), scratch: sync.Pool{New: func() any { return new(scratch) }},
 	}
+	a.engine = reply.NewEngine(config.Log, &a.draining)
 	a.engine.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	a.engine.GET("/readyz", a.readyz)
 	a.engine.POST("/", a.post)
@@ -114,7 +115,7 @@ func (a *API) Ready(model Model, slots int, report classifier.Report) {
 }
 
 // Drain makes the API say that it is not ready from now on. Requests are still
-// served: some arrive until everyone knows.
+// served, each as the last of its connection: some arrive until everyone knows.
 func (a *API) Drain() {
 	a.draining.Store(true)
 	a.metrics.ready.Set(0)

@@ -93,12 +93,12 @@ func New(config Config, relay *relay.Relay, log *slog.Logger) *API {
 func (a *API) Ready() { a.ready.Store(true) }
 
 // Drain makes the API say that it is not ready any more; requests that come
-// all the same are still answered.
+// all the same are still answered, each as the last of its connection.
 func (a *API) Drain() { a.draining.Store(true) }
 
 // Handler serves the API.
 func (a *API) Handler() http.Handler {
-	engine := reply.NewEngine(a.log)
+	engine := reply.NewEngine(a.log, &a.draining)
 	// An id may hold any printable character, a slash too.
 	engine.UseRawPath = true
 	engine.UnescapePathValues = false // gin would read a plus as a space

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -225,12 +226,17 @@ func CheckID(id string) error {
 }
 
 // NewEngine is a gin engine that answers unknown paths, wrong methods and
-// panics with a Failure; a panic is logged with its stack.
-func NewEngine(log *slog.Logger) *gin.Engine {
+// panics with a Failure; a panic is logged with its stack. Once draining is set
+// each answer is its connection's last: the caller's next request goes to another
+// server, not into a connection that is about to be closed.
+func NewEngine(log *slog.Logger, draining *atomic.Bool) *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	engine.HandleMethodNotAllowed = true
 	engine.Use(recovery(log), func(c *gin.Context) {
+		if draining.Load() {
+			c.Header("Connection", "close")
+		}
 		if c.Request.Method == http.MethodGet { // which needs no body
 			StopReading(c)
 		}

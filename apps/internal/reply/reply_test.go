@@ -2,6 +2,8 @@ package reply_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -33,7 +36,7 @@ func validate(t *testing.T, schema, body string) {
 }
 
 func TestAnswersFollowTheContract(t *testing.T) {
-	engine := reply.NewEngine(slog.New(slog.DiscardHandler))
+	engine := reply.NewEngine(slog.New(slog.DiscardHandler), new(atomic.Bool))
 	engine.GET("/reply", func(c *gin.Context) {
 		answer := reply.Reply{ID: "r1", Model: "m", Predictions: []reply.Prediction{{Class: 0, Label: "bus", Probability: 0.75}, {Class: 1, Probability: 0.25}}}
 		c.Data(http.StatusOK, reply.ContentType, answer.Append(nil))
@@ -66,6 +69,32 @@ func TestAnswersFollowTheContract(t *testing.T) {
 			}
 			validate(t, test.schema, w.Body.String())
 		})
+	}
+}
+
+func TestAnswersEndTheirConnectionOnceDraining(t *testing.T) {
+	var draining atomic.Bool
+	engine := reply.NewEngine(slog.New(slog.DiscardHandler), &draining)
+	engine.POST("/", func(c *gin.Context) { c.String(http.StatusOK, "ok") })
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	ends := func() bool {
+		response, err := http.Post(server.URL, "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		if err := errors.Join(err, response.Body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return response.Close
+	}
+	if ends() {
+		t.Error("a connection ends while the server goes on")
+	}
+	draining.Store(true)
+	if !ends() {
+		t.Error("a connection goes on into a server that is about to end")
 	}
 }
 

@@ -27,6 +27,14 @@ var (
 // a quarter of it, and those that it works on about as much.
 const memory = 512 << 20
 
+// drainDelay and what a dispatcher then lets finish (10 s) are within gracePeriod. The
+// delay is for proxies and load balancers: kube-proxy alone may take some seconds to
+// lead no new connection to a pod that is on its way out.
+const (
+	drainDelay  = 5 * time.Second
+	gracePeriod = 30 // seconds
+)
+
 // Args configure the dispatcher.
 type Args struct {
 	Namespace              workload.Namespace
@@ -91,6 +99,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 			"--backend-concurrency", strconv.Itoa(args.BackendConcurrency),
 			"--listen", fmt.Sprintf(":%d", Port.Number),
 			"--metrics-listen", fmt.Sprintf(":%d", MetricsPort.Number),
+			"--drain-delay", drainDelay.String(),
 		}, args.ColdStart.flags(), redisFlags(args.Redis), apiKeysFlags(args.APIKeysSecret), args.Tracing.Flags()),
 		Env: slices.Concat(args.Redis.Env, corev1.EnvVarArray{corev1.EnvVarArgs{
 			// Go collects garbage before the container is over its limit.
@@ -102,7 +111,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Dispat
 		Readiness:      workload.HTTPProbe("/readyz", Port.Name, workload.Cadence{Period: 2, Timeout: 2, Failures: 2}),
 		Liveness:       workload.HTTPProbe("/healthz", Port.Name, workload.Cadence{Period: 10, Timeout: 5, Failures: 6}),
 		ServiceAccount: account,
-		GracePeriod:    30,
+		GracePeriod:    gracePeriod,
 		Placement:      args.Placement,
 		Annotations:    annotations(args.Redis),
 		Volumes:        slices.Concat(volume("redis-ca", redisCAFolder, args.Redis.CASecret, redis.CAKey), volume("api-keys", apiKeysFolder, args.APIKeysSecret, APIKeysKey)),
