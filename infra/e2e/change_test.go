@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -251,6 +254,26 @@ func (l *load) end(t *testing.T) {
 	}
 	t.Logf("requests: %+v", summary.Requests)
 	if r := summary.Requests; r.Sent < 300 || r.Answered != r.Sent {
-		t.Errorf("of %d requests %d were answered; summary: %s", r.Sent, r.Answered, raw)
+		t.Errorf("of %d requests %d were answered; the others: %v", r.Sent, r.Answered, unanswered(t, filepath.Join(l.folder, "requests.csv.gz")))
 	}
+}
+
+// unanswered are the records of the requests that were not answered, the columns'
+// names first.
+func unanswered(t *testing.T, path string) [][]string {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	unzipped, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, err := csv.NewReader(unzipped).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(records, func(r []string) bool { return slices.Contains(r, "answered") })
 }

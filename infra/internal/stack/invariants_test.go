@@ -408,7 +408,7 @@ func TestDispatcherArguments(t *testing.T) {
 	require.EqualValues(t, 2, at(d.body, "spec", "replicas"))
 	require.Equal(t, []string{
 		"--redis", "redis://redis:6379/0", "--endpoints-of", "elsewhere/model-server", "--slo", "250ms",
-		"--max-picture-memory", "134217728", "--backend-concurrency", "3", "--listen", ":5001", "--metrics-listen", ":8000",
+		"--max-picture-memory", "134217728", "--backend-concurrency", "3", "--listen", ":5001", "--metrics-listen", ":8000", "--drain-delay", "5s",
 	}, texts(d.containers()[0]["args"]))
 	require.JSONEq(t, `[{"name":"REDIS_PASSWORD","valueFrom":{"secretKeyRef":{"name":"redis","key":"password"}}},{"name":"GOMEMLIMIT","value":"429496729"}]`,
 		asJSON(t, d.containers()[0]["env"]))

@@ -157,6 +157,11 @@ func ageIn(g group, o Options) string {
 // Prometheus that was away), and a rate over the whole window is too low. And it
 // must have one shortly before its end, for the same reason. A gap in the middle
 // is no matter, as counters count on.
+//
+// The long window also misses a process that was seen in the last hour, is still a
+// target (one that is gone is none for long) and can't be scraped: what arrives there
+// is not counted, for however long. The short windows are believed without it: what
+// they see is the least that arrives, and that much may still be answered by more.
 func restartsIn(g group, o Options, window time.Duration) string {
 	// Prometheus takes a rate to the window's edge where the next sample is no more
 	// than 1.1 intervals away from it, and else only half an interval. So the first
@@ -177,6 +182,10 @@ func restartsIn(g group, o Options, window time.Duration) string {
 	if g == serving {
 		return fill(`count(resets(SELECTOR[WINDOW]) > 0)`)
 	}
-	return fill(`count((resets(SELECTOR[AND_BEFORE]) > 0) or (count_over_time(SELECTOR[WINDOW])` +
-		` unless (SELECTOR and count_over_time(SELECTOR[BEGIN] offset REST) and count_over_time(SELECTOR[END]))))`)
+	restarts := `(resets(SELECTOR[AND_BEFORE]) > 0) or (count_over_time(SELECTOR[WINDOW])` +
+		` unless (SELECTOR and count_over_time(SELECTOR[BEGIN] offset REST) and count_over_time(SELECTOR[END])))`
+	if window == longScrapes*scrape {
+		restarts += ` or (group by (job, instance) (present_over_time(SELECTOR[1h])) and on (job, instance) (up == 0))`
+	}
+	return fill(`count(` + restarts + `)`)
 }

@@ -3,6 +3,7 @@ package promsource
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"headroom.dev/scaler/internal/control"
 	"headroom.dev/scaler/internal/policy"
@@ -69,10 +70,28 @@ func TestProcessesThatRestart(t *testing.T) {
 		arrives(w.spare, steady)
 		w.spare.Down(false)
 		w.door.Down(true)
+		w.server.Scrape(t, "dispatcher", w.spare.Address)
 		w.reads(t, func(s policy.Signals) string {
 			return are(s, policy.Reset, "arrival_long", "latency_quantile") + are(s, policy.OK, "backlog", "in_flight") + are(s, policy.OK, servingNames...)
 		})
 		w.recovers(t)
+	})
+
+	t.Run("a second dispatcher that can't be scraped is missed until it is gone", func(t *testing.T) {
+		w.door.Down(false)
+		w.server.Scrape(t, "dispatcher", w.door.Address, w.spare.Address)
+		w.reads(t, func(s policy.Signals) string { return are(s, policy.Reset, "arrival_short", "arrival_long") })
+		until(t, w.source, func(m control.Measured, _ error) string { return are(m.Signals, policy.OK, arrivingNames...) })
+		w.door.Down(true)
+		begin := time.Now()
+		until(t, w.source, func(m control.Measured, _ error) string {
+			if past := time.Since(begin); past < 2*longScrapes*scrape {
+				return "it is away for " + past.String() + " only"
+			}
+			return are(m.Signals, policy.Reset, "arrival_long") + are(m.Signals, policy.OK, "arrival_short", "latency_quantile")
+		})
+		w.server.Scrape(t, "dispatcher", w.spare.Address)
+		w.reads(t, func(s policy.Signals) string { return are(s, policy.OK, allNames...) })
 	})
 
 	t.Run("a model server that restarts, and what arrives is as good as ever", func(t *testing.T) {

@@ -103,6 +103,38 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// What arrives at a dispatcher that can't be scraped is missed for as long as it is a
+// target, but by the long window only.
+func TestADispatcherThatIsNotSeen(t *testing.T) {
+	c := config.Defaults()
+	o := Options{Prometheus: c.Prometheus, Signals: c.Signals}
+	o.Signals.Freshness.Arrivals = "hits"
+	engine := promtest.Engine{Interval: time.Second, Series: map[string]string{
+		`hits{job="door", instance="a"}`:            "0+2x300",
+		`up{job="door", instance="a"}`:              "1x300",
+		`hits{job="door", instance="b"}`:            "0+2x60 stale",
+		`up{job="door", instance="b"}`:              "1x60 0x139 stale",
+		`up{job="door", instance="never answered"}`: "0x300",
+		`up{job="another", instance="a"}`:           "0x300",
+	}}
+	long := restartsIn(arriving, o, 30*time.Second)
+	for at := range moments(31, 60.9) {
+		engine.Nothing(long, at)
+	}
+	for at := range moments(61, 200.9) {
+		engine.Something(long, at)
+	}
+	for at := range moments(201, 299) {
+		engine.Nothing(long, at)
+	}
+	for _, window := range []time.Duration{3 * time.Second, 10 * time.Second} {
+		for at := range moments(72, 299) {
+			engine.Nothing(restartsIn(arriving, o, window), at)
+		}
+	}
+	engine.Run(t)
+}
+
 // Replicas come and go: only one that restarts in its place resets what is known
 // of service.
 func TestWindowsOfService(t *testing.T) {

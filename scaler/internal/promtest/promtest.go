@@ -3,6 +3,7 @@ package promtest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,7 @@ type Server struct {
 	URL string
 
 	arguments []string
+	folder    string // of the configuration
 	data      string // folder
 	cmd       *exec.Cmd
 	done      chan struct{}
@@ -51,18 +53,18 @@ func Start(t *testing.T, targets map[string][]string, with ...Option) *Server {
 	dir := t.TempDir()
 	var config strings.Builder
 	fmt.Fprintf(&config, "global: {scrape_interval: %dms, scrape_timeout: %dms}\nscrape_configs:\n", o.interval.Milliseconds(), o.interval.Milliseconds()*9/10)
+	s := &Server{folder: dir}
 	for job, addresses := range targets {
-		fmt.Fprintf(&config, "- job_name: %s\n  static_configs:\n  - targets: [%s]\n", job, strings.Join(addresses, ", "))
+		fmt.Fprintf(&config, "- job_name: %s\n  file_sd_configs:\n  - files: [%s]\n    refresh_interval: 1s\n", job, s.targetsOf(job))
+		s.Scrape(t, job, addresses...)
 	}
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	address, data := FreeAddress(t), filepath.Join(dir, "data")
-	s := &Server{
-		URL: "http://" + address, data: data,
-		arguments: []string{binary, "--config.file=" + file, "--storage.tsdb.path=" + data, "--web.listen-address=" + address},
-	}
+	s.URL, s.data = "http://"+address, data
+	s.arguments = []string{binary, "--config.file=" + file, "--storage.tsdb.path=" + data, "--web.listen-address=" + address}
 	s.start(t)
 	t.Cleanup(s.Kill)
 	return s
@@ -96,6 +98,22 @@ func (s *Server) start(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func (s *Server) targetsOf(job string) string { return filepath.Join(s.folder, job+".json") }
+
+// Scrape sets the targets (host:port) of a job, from within a second on.
+func (s *Server) Scrape(t *testing.T, job string, addresses ...string) {
+	t.Helper()
+	text, err := json.Marshal([]map[string][]string{{"targets": addresses}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Renamed, so that no half of it is ever read.
+	whole := s.targetsOf(job) + ".new"
+	if err := errors.Join(os.WriteFile(whole, text, 0o600), os.Rename(whole, s.targetsOf(job))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Kill ends the process at once, and returns when it has ended.
