@@ -37,30 +37,35 @@ const (
 // alone again and again. So the standard errors by which it is are summed up as a
 // cumulative sum (E. S. Page, "Continuous inspection schemes", Biometrika 41, 1954):
 // twice the promise is evidence within one window, a little more only when it lasts.
+//
+// The correction is let go wherever the promise is kept: as many as the model wants
+// are enough then, and so are fewer, where no more can be had.
 func (s *State) guard(cfg Config, snap Snapshot, t Terms, now time.Time) {
-	enough := snap.Ready >= t.Recommended && snap.Spec >= t.Recommended && t.Rate >= lowRate &&
-		t.ServiceP99 < cfg.SLO.Seconds() && !s.raised(now)
-	if !enough {
+	latency, lost, slo := snap.Signals.LatencyQuantile, snap.Signals.Lost, cfg.SLO.Seconds()
+	telling := t.Rate >= lowRate && t.measuredP99() < slo && !s.raised(now)
+	enough := telling && t.Recommended <= withTolerance(min(snap.Ready, snap.Spec))
+	switch {
+	case !enough:
 		s.EnoughSince, s.Evidence = time.Time{}, 0
-		return
-	}
-	if s.EnoughSince.IsZero() {
+	case s.EnoughSince.IsZero():
 		s.EnoughSince = now
 	}
-	latency, lost, slo := snap.Signals.LatencyQuantile, snap.Signals.Lost, cfg.SLO.Seconds()
-	if !latency.OK() && !lost.OK() || now.Sub(s.EnoughSince) < guardAfter {
+	if !telling || !latency.OK() && !lost.OK() {
 		return
 	}
-	ticks, window := cfg.Tick.Seconds(), latencyScrapes*cfg.scrape()
-	spread := math.Max(leastSpread, ServiceTime{Mean: t.ServiceEffective, P99: t.ServiceP99}.sigma())
-	requests := math.Max(1, t.Level*window)
-	err := spread * p99Error / math.Sqrt(requests)
-	excess := math.Log(math.Max(latency.or(0), guardBelow*slo)/slo) / err
-	// Of a Poisson number, the standard error is the root of what is expected; one
-	// request is no evidence, however few are expected.
-	allowed := (1 - cfg.Quantile) * requests
-	excess = math.Max(excess, (lost.or(0)*requests-allowed)/math.Sqrt(math.Max(1, allowed)))
-	s.Evidence = math.Min(math.Max(0, s.Evidence+(excess-guardDoubt)*ticks/window), maxEvidence)
+	ticks := cfg.Tick.Seconds()
+	if enough && now.Sub(s.EnoughSince) >= guardAfter {
+		window := latencyScrapes * cfg.scrape()
+		spread := math.Max(leastSpread, ServiceTime{Mean: t.ServiceEffective, P99: t.ServiceP99}.sigma())
+		requests := math.Max(1, t.Level*window)
+		err := spread * p99Error / math.Sqrt(requests)
+		excess := math.Log(math.Max(latency.or(0), guardBelow*slo)/slo) / err
+		// Of a Poisson number, the standard error is the root of what is expected; one
+		// request is no evidence, however few are expected.
+		allowed := (1 - cfg.Quantile) * requests
+		excess = math.Max(excess, (lost.or(0)*requests-allowed)/math.Sqrt(math.Max(1, allowed)))
+		s.Evidence = math.Min(math.Max(0, s.Evidence+(excess-guardDoubt)*ticks/window), maxEvidence)
+	}
 	switch {
 	case s.Evidence >= guardEvidence:
 		s.Correction = math.Min(maxCorrection, s.Correction*math.Pow(guardGrowth, ticks))

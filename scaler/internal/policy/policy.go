@@ -167,7 +167,7 @@ func out(cfg Config, s *State, snap Snapshot, t Terms, b bounds, to, asked int, 
 		reason = Woken
 		why = "a request waits and there is no replica"
 	}
-	if asked >= b.min && t.ForBacklog <= current && asked-current <= int(outTolerance*float64(current)) {
+	if asked >= b.min && t.ForBacklog <= current && asked <= withTolerance(current) {
 		return is(current, cfg.steady(s, t), ByTolerance, why+", which "+replicas(current)+" are close enough to")
 	}
 	why += t.distrust()
@@ -221,6 +221,8 @@ func in(cfg Config, s *State, snap Snapshot, t Terms, b bounds, now time.Time, i
 // more is asked for. It matters from 50 replicas on, where the planned utilization
 // sizes, not the queue, and where a flat load is not known more exactly.
 const outTolerance = 0.02
+
+func withTolerance(n int) int { return n + int(outTolerance*float64(n)) }
 
 // most is by how many replicas the count may change at a time.
 func (r Rate) most(current int) int {

@@ -759,6 +759,78 @@ func TestMeasuredLatencyCorrectsTheModel(t *testing.T) {
 	}
 }
 
+// The correction is let go once the promise is kept, also where what is asked for
+// can't be there, or where by the corrected service time nothing could keep it.
+func TestTheCorrectionIsLetGoWhereNoMoreCanBeHad(t *testing.T) {
+	cfg := config()
+	cfg.Tick = time.Second
+	for name, change := range map[string]func(*Config, *Snapshot){
+		"at the most allowed": func(c *Config, _ *Snapshot) { c.Max = 4 },
+		"under a ceiling":     func(_ *Config, s *Snapshot) { s.Controls.Ceiling = new(4) },
+		"when paused":         func(_ *Config, s *Snapshot) { s.Controls.PauseOut = true },
+		"slow":                func(_ *Config, s *Snapshot) { s.Signals.ServiceP99 = Value(0.3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := cfg
+			state, n, at := State{}, 4, noon
+			look := func(latency float64) Decision {
+				snap := healthy(20, n)
+				snap.Signals.LatencyQuantile = Value(latency)
+				change(&cfg, &snap)
+				var d Decision
+				state, d = Decide(cfg, state, snap, at)
+				n, at = d.Replicas, at.Add(time.Second)
+				return d
+			}
+			for range 300 {
+				look(0.8)
+			}
+			if state.Correction < 1.4 {
+				t.Fatalf("after 300 s of broken promises the correction is %.2f only", state.Correction)
+			}
+			var last Decision
+			for range 900 {
+				last = look(0.25)
+			}
+			if state.Correction != 1 || last.Terms.Recommended != 3 {
+				t.Errorf("after 900 s of promises kept the correction is %.2f: %s", state.Correction, last.Sentence)
+			}
+		})
+	}
+}
+
+// From 50 replicas on a few more than there are may be wanted for long; measured
+// latency is judged all the same.
+func TestCloseEnoughIsJudged(t *testing.T) {
+	cfg := config()
+	cfg.Max = 200
+	var state State
+	var d Decision
+	at := noon
+	look := func(snap Snapshot) {
+		state, d = Decide(cfg, state, snap, at)
+		at = at.Add(cfg.Tick)
+	}
+	for range 60 {
+		look(healthy(810, 150))
+	}
+	wanted := d.Terms.Recommended
+	snap := healthy(810, wanted-1)
+	for range 30 {
+		snap.Signals.LatencyQuantile = Value(0.45)
+		if look(snap); d.Replicas != wanted-1 || d.Terms.Recommended != wanted {
+			t.Fatalf("%d replicas are not close enough to %d: %s", wanted-1, wanted, d.Sentence)
+		}
+	}
+	for range 30 {
+		snap.Signals.LatencyQuantile = Value(0.8)
+		look(snap)
+	}
+	if d.Terms.Correction == 1 {
+		t.Errorf("a minute of broken promises, and no correction: %s", d.Sentence)
+	}
+}
+
 // Where what would be late is given up early, latency is good whatever is lost.
 func TestLostRequestsCorrectTheModel(t *testing.T) {
 	for _, tc := range []struct {

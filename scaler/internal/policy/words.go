@@ -60,12 +60,15 @@ func (t Terms) demand() string {
 	return fmt.Sprintf("%s of %s each need %s", what, each, replicas(t.Recommended))
 }
 
+// measuredP99 is the service time's 99th percentile, in seconds, as it is measured.
+func (t Terms) measuredP99() float64 { return t.ServiceP99 / t.Correction }
+
 // infeasible says that the service time breaks the promise by itself.
 func (t Terms) infeasible(cfg Config, snap Snapshot) string {
-	if t.ServiceP99 < cfg.SLO.Seconds() || t.Rate == 0 || snap.Spec == 0 {
+	if t.measuredP99() < cfg.SLO.Seconds() || t.Rate == 0 || snap.Spec == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; the service time alone takes up to %s of the %s promised, and no number of replicas changes it", seconds(t.ServiceP99), cfg.SLO)
+	return fmt.Sprintf("; the service time alone takes up to %s of the %s promised, and no number of replicas changes it", seconds(t.measuredP99()), cfg.SLO)
 }
 
 func (t Terms) distrust() string {
