@@ -26,8 +26,11 @@ const (
 	// relevance what share of the older one, to count as a change.
 	significance = 4.0
 	relevance    = 0.1
-	// trendSignificance is the same for the slope of a line.
-	trendSignificance = 3.0
+	// rateSignificance is the same for means of the rate, of which so many are compared
+	// at each look that 4 are reached by chance more than once an hour, and
+	// trendSignificance for the slope of a line.
+	rateSignificance  = 4.5
+	trendSignificance = 3.5
 	// lineBetter is how much smaller the squared errors of a line must be than those
 	// of a step for a rise to be taken for a trend.
 	lineBetter = 0.8
@@ -82,7 +85,7 @@ func estimate(history []Sample, shows, lead float64, now time.Time) demand {
 		end := min(n, 4*cut)
 		newer, older := mean(0, cut), mean(cut, end)
 		z := 2 * (math.Sqrt(newer) - math.Sqrt(older)) / math.Sqrt(1/span(0, cut)+1/span(cut, end))
-		if math.Abs(z) > significance && math.Abs(newer-older) > relevance*older {
+		if math.Abs(z) > rateSignificance && math.Abs(newer-older) > relevance*older {
 			size = cut
 			break
 		}
