@@ -29,7 +29,7 @@ say "go test: scaler/upstream"
 for module in apps infra loadtest scaler hack/localcluster hack/asynqbench hack/vegetabench hack/manifestlint; do
   say "go test: $module"
   # shellcheck disable=SC2046,SC2086 # several flags and packages
-  (cd "$ROOT/$module" && GOWORK=off go test -tags libjpeg ${TEST_FLAGS:-} $(GOWORK=off go list ./... | grep -vE '/(faulttest|promsource|cmd/scaler|loadtest/internal/fire|infra/internal/stack)$')) || failed+=("$module")
+  (cd "$ROOT/$module" && GOWORK=off go test -tags libjpeg ${TEST_FLAGS:-} $(GOWORK=off go list ./... | grep -vE '/(faulttest|cmd/modelserver|promsource|cmd/scaler|loadtest/internal/fire|infra/internal/stack)$')) || failed+=("$module")
 done
 # These watch a real Prometheus scrape every second: nothing else may take its time.
 say "go test: scaler with Prometheus"
@@ -43,13 +43,13 @@ say "go test: infra's stack with Redis and Prometheus"
 say "go test: loadtest's firing"
 # shellcheck disable=SC2086 # several flags
 (cd "$ROOT/loadtest" && GOWORK=off go test ${TEST_FLAGS:-} ./internal/fire) || failed+=("loadtest's firing")
-# These hold the dispatcher to milliseconds: nothing else may take its time.
-say "go test: apps with faults"
+# These hold dispatcher and model server to milliseconds: nothing else may take their time.
+say "go test: apps with faults and abuse"
 # shellcheck disable=SC2086 # several flags
-(cd "$ROOT/apps" && GOWORK=off go test ${TEST_FLAGS:-} ./internal/faulttest) || failed+=("apps with faults")
+(cd "$ROOT/apps" && GOWORK=off go test -tags libjpeg -p 1 ${TEST_FLAGS:-} ./internal/faulttest ./cmd/modelserver) || failed+=("apps with faults and abuse")
 # What decodes pictures has a second build, for machines without libjpeg-turbo.
 say "go test: apps without libjpeg-turbo"
 # shellcheck disable=SC2086 # several flags
-(cd "$ROOT/apps" && GOWORK=off go test ${TEST_FLAGS:-} ./internal/imaging ./internal/model ./cmd/modelserver) || failed+=("apps without libjpeg-turbo")
+(cd "$ROOT/apps" && GOWORK=off go test -p 1 ${TEST_FLAGS:-} ./internal/imaging ./internal/model ./cmd/modelserver) || failed+=("apps without libjpeg-turbo")
 [ ${#failed[@]} -eq 0 ] || die "tests failed in: ${failed[*]}"
 say "all tests passed"
