@@ -40,7 +40,7 @@ type options struct {
 	Calibration     time.Duration `env:"CALIBRATION" default:"300ms" help:"Longest time for that measurement on a whole core, 0s (none) to 1m; with a CPU limit below one core it is that share of it."`
 	MaxWaiting      int           `env:"MAX_WAITING" default:"-1" help:"Requests that may wait for a slot, 0 to 10000; more are refused. Default (-1): 4 times the slots."`
 	MaxBody         int64         `env:"MAX_BODY" default:"10485760" help:"Largest request body in bytes, 1024 to 1073741824."`
-	MaxBodyMemory   int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused. Over gRPC each call counts as the largest body."`
+	MaxBodyMemory   int64         `env:"MAX_BODY_MEMORY" default:"134217728" help:"Most bytes of all request bodies in memory at the same time, 1048576 to 1099511627776; more are refused. Over gRPC each call to infer counts as the largest body; others, up to 8 at a time, do not count."`
 	MaxPixels       int64         `env:"MAX_PIXELS" default:"25000000" help:"Most pixels of a picture, 1 to 1000000000."`
 	MaxDecodeMemory int64         `env:"MAX_DECODE_MEMORY" default:"268435456" help:"Most bytes of memory that pictures take while they are decoded, all together, 1048576 to 1099511627776: 3 to 24 a pixel, by format. One that needs more is refused, others wait."`
 	ReadTimeout     time.Duration `env:"READ_TIMEOUT" default:"10s" help:"Longest time for a request body to arrive, 1ms to 90s."`

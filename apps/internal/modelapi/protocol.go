@@ -35,7 +35,7 @@ const platform = "onnx_onnxv1"
 func (a *API) Protocol() oip.Config {
 	return oip.Config{
 		Backend: backend{a},
-		MaxBody: a.config.Limits.Body, MaxRows: model.MaxBatch, MaxCalls: int(max(1, a.config.Limits.Memory/a.config.Limits.Body)), Timeout: a.config.Timeout,
+		MaxBody: a.config.Limits.Body, Hold: a.reader.Hold, MaxRows: model.MaxBatch, Timeout: a.config.Timeout,
 		Name: ServerName, Version: a.config.Version,
 		Deadline: parseDeadline,
 		Priority: func(header http.Header) (string, error) {

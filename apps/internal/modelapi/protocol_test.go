@@ -3,12 +3,15 @@ package modelapi_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,7 +20,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"headroom.dev/apps/internal/inference"
+	"headroom.dev/apps/internal/modelapi"
 	"headroom.dev/apps/internal/oipgrpc/inferencepb"
+	"headroom.dev/apps/internal/picture"
 )
 
 // sums answers each row of two numbers with three bytes.
@@ -108,22 +113,28 @@ func TestRefusalsOfTheProtocol(t *testing.T) {
 	}
 }
 
-func TestTheProtocolOverGRPC(t *testing.T) {
-	model := &fake{infer: sums}
-	a := apiOf(model)
+// overGRPC serves a over gRPC until the test ends.
+func overGRPC(t *testing.T, a server) *grpc.ClientConn {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := a.GRPC()
 	go func() { _ = server.Serve(listener) }()
-	defer server.Stop()
+	t.Cleanup(server.Stop)
 	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = connection.Close() }()
-	client := inferencepb.NewGRPCInferenceServiceClient(connection)
+	t.Cleanup(func() { _ = connection.Close() })
+	return connection
+}
+
+func TestTheProtocolOverGRPC(t *testing.T) {
+	model := &fake{infer: sums}
+	a := apiOf(model)
+	client := inferencepb.NewGRPCInferenceServiceClient(overGRPC(t, a))
 
 	infer := func(name string) (*inferencepb.ModelInferResponse, error) {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "headroom-priority", "low")
@@ -148,12 +159,92 @@ func TestTheProtocolOverGRPC(t *testing.T) {
 	if _, err := infer("vehicles"); status.Code(err) != codes.Unavailable {
 		t.Errorf("got %v", err)
 	}
-	if got := outcomes(t, a); got != "1 answered, 2 refused, 0 failed" {
+	many := &inferencepb.ModelInferRequest{ModelName: "vehicles", Inputs: make([]*inferencepb.ModelInferRequest_InferInputTensor, 65)}
+	if _, err := client.ModelInfer(t.Context(), many); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("got %v", err)
+	}
+	if got := outcomes(t, a); got != "1 answered, 3 refused, 0 failed" {
 		t.Error(got)
 	}
-	for _, reason := range []string{"not_found", "too_late"} {
+	for _, reason := range []string{"not_found", "too_late", "bad_request"} {
 		if got := value(t, a, "inference_refused_total", "reason", reason); got != 1 {
 			t.Errorf("%v refused for %s", got, reason)
 		}
 	}
+}
+
+// Bodies over REST and messages over gRPC have one memory.
+func TestTheMemoryOfBodiesIsShared(t *testing.T) {
+	metrics := modelapi.NewMetrics("1.2.3", func() float64 { return 1.5 })
+	a := server{modelapi.New(modelapi.Config{
+		Limits:  picture.Limits{Body: 8 << 10, Memory: 8 << 10, Time: 10 * time.Second},
+		Timeout: 10 * time.Second, Version: "1.2.3", Metrics: metrics, Log: slog.New(slog.DiscardHandler),
+	}), metrics}
+	a.Ready(&fake{infer: sums}, 2, report)
+	connection := overGRPC(t, a)
+	client := inferencepb.NewGRPCInferenceServiceClient(connection)
+	const full = "the bodies of the requests being read take 8192 bytes, the most that is accepted"
+	infer := func() error {
+		_, err := client.ModelInfer(t.Context(), &inferencepb.ModelInferRequest{
+			ModelName:        "vehicles",
+			Inputs:           []*inferencepb.ModelInferRequest_InferInputTensor{{Name: "input", Datatype: "FP32", Shape: []int64{1, 1, 1, 2}}},
+			RawInputContents: [][]byte{make([]byte, 8)},
+		})
+		return err
+	}
+
+	// What counts a call down is told of its end at the same time as its client is.
+	alone := func(when string) {
+		var got *httptest.ResponseRecorder
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if got = post(a, "/v2/models/vehicles/infer", tensorRequest); got.Code != 503 {
+				break
+			}
+		}
+		if got.Code != 200 {
+			t.Errorf("%s: %d %s", when, got.Code, got.Body)
+		}
+	}
+
+	// A body of which a part has arrived: what is written to a pipe has been read.
+	body, sender := io.Pipe()
+	answered := make(chan *httptest.ResponseRecorder)
+	go func() {
+		answered <- do(a, httptest.NewRequest(http.MethodPost, "/v2/models/vehicles/infer", body))
+	}()
+	if _, err := sender.Write([]byte(tensorRequest[:10])); err != nil {
+		t.Fatal(err)
+	}
+	if err := infer(); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != full {
+		t.Errorf("beside a body: %v", err)
+	}
+	if _, err := sender.Write([]byte(tensorRequest[10:])); err != nil {
+		t.Fatal(err)
+	}
+	sender.Close()
+	if got := <-answered; got.Code != 200 {
+		t.Errorf("the body: %d %s", got.Code, got.Body)
+	}
+	if err := infer(); err != nil {
+		t.Errorf("after the body: %v", err)
+	}
+	alone("after a call")
+
+	// A call whose message is still to come. The server takes the calls of a
+	// connection in their order: once the second is answered, the first is in.
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if _, err := connection.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true}, inferencepb.GRPCInferenceService_ModelInfer_FullMethodName); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.ServerLive(t.Context(), &inferencepb.ServerLiveRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/v2/models/vehicles/infer", "/"} {
+		if got := post(a, path, tensorRequest); got.Code != 503 || !strings.Contains(got.Body.String(), full) {
+			t.Errorf("%s beside a call: %d %s", path, got.Code, got.Body)
+		}
+	}
+	cancel()
+	alone("after the call")
 }

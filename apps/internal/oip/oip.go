@@ -117,10 +117,11 @@ type Config struct {
 	Backend Backend
 	// MaxBody is the largest request, in bytes.
 	MaxBody int64
-	// MaxCalls is how many calls to infer there may be at a time over gRPC,
-	// which holds a message of up to MaxBody bytes for each while it arrives; 0
-	// for any number. Over REST, Body sees to that.
-	MaxCalls int
+	// Hold counts bytes against the memory of all bodies until release is called,
+	// or refuses with an error whose text is answered. Each call to infer over gRPC
+	// holds MaxBody from before its message comes until it ends; over REST, Body
+	// sees to that. It may be nil, for no limit.
+	Hold func(bytes int64) (release func(), err error)
 	// MaxRows is the largest first dimension of an input.
 	MaxRows int
 	// Timeout is the longest that a request may take, whatever its deadline.

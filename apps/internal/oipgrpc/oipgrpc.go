@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -38,11 +39,21 @@ const (
 	// MinPing is the shortest time between two pings of a client; one that
 	// pings more often is cut off.
 	MinPing = 10 * time.Second
+	// maxOthers is how many calls other than those to infer may be open at a time,
+	// on all connections. Their messages are small, but gRPC has one limit for
+	// those of all methods, so each could hold one of MaxBody bytes. They are not
+	// counted against the memory of bodies: health is asked after also where that
+	// is used up.
+	maxOthers = 8
+	// othersTimeout is the longest that one of them may take, with its message.
+	othersTimeout = 5 * time.Second
 )
 
 // New makes a server that has the service of the protocol and that of health
-// checks. A message may have config.MaxBody bytes. log takes the place of
-// config.Log; config.Body is not used. options come after the server's own.
+// checks. A message may have config.MaxBody bytes; config.Hold is asked for as
+// many before each call to infer, and not for the few others that there may be at
+// a time. log takes the place of config.Log; config.Body is not used. options come
+// after the server's own.
 func New(config oip.Config, log *slog.Logger, options ...grpc.ServerOption) *grpc.Server {
 	config.Log = log
 	own := []grpc.ServerOption{
@@ -54,32 +65,49 @@ func New(config oip.Config, log *slog.Logger, options ...grpc.ServerOption) *grp
 		// The pings end connections whose client is gone without a word.
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: MaxIdle, Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.InTapHandle(door(config)),
+		grpc.ForceServerCodecV2(codec{CodecV2: encoding.GetCodecV2("proto"), limits: newLimits(config.MaxBody)}),
 		grpc.ChainUnaryInterceptor(recovery(log)),
 	}
 	server := grpc.NewServer(append(own, options...)...)
-	inferencepb.RegisterGRPCInferenceServiceServer(server, service{config: config})
+	server.RegisterService(description(), service{config: config})
 	healthpb.RegisterHealthServer(server, health{backend: config.Backend})
 	return server
 }
 
-// door stands before calls to infer, when their message is still to come: it
-// lets in as many at a time as config says, and ends those whose message and
-// answer together take longer than the timeout.
+// door stands before calls, when their message is still to come. Each call to
+// infer is counted as a message of the most bytes for as long as it is open; of
+// the others so many are let in at a time. Those whose message and answer together
+// take longer than the timeout are ended.
 func door(config oip.Config) tap.ServerInHandle {
+	infer := func() (release func(), err error) {
+		if config.Hold == nil {
+			return func() {}, nil
+		}
+		return config.Hold(config.MaxBody)
+	}
 	var open atomic.Int64
+	other := func() (release func(), err error) {
+		release = func() { open.Add(-1) }
+		if open.Add(1) > maxOthers {
+			release()
+			return nil, fmt.Errorf("%d calls that are not to infer are open, the most that is accepted", maxOthers)
+		}
+		return release, nil
+	}
 	return func(ctx context.Context, info *tap.Info) (context.Context, error) {
-		if info.FullMethodName != inferencepb.GRPCInferenceService_ModelInfer_FullMethodName {
-			return ctx, nil
+		enter, timeout := other, min(config.Timeout, othersTimeout)
+		if info.FullMethodName == inferencepb.GRPCInferenceService_ModelInfer_FullMethodName {
+			enter, timeout = infer, config.Timeout
 		}
-		if n := open.Add(1); config.MaxCalls > 0 && n > int64(config.MaxCalls) {
-			open.Add(-1)
-			return nil, status.Errorf(codes.Unavailable, "%d calls are open, the most that is accepted", config.MaxCalls)
+		release, err := enter()
+		if err != nil {
+			return nil, status.Error(codes.Unavailable, err.Error())
 		}
-		bounded, cancel := context.WithTimeout(ctx, config.Timeout)
+		bounded, cancel := context.WithTimeout(ctx, timeout)
 		// ctx ends with the call, however that ends.
 		context.AfterFunc(ctx, func() {
 			cancel()
-			open.Add(-1)
+			release()
 		})
 		return bounded, nil
 	}

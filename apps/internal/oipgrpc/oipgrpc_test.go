@@ -94,7 +94,7 @@ func (b *buffer) String() string {
 // start runs a server for b until the test ends and connects a client to it.
 func start(t *testing.T, b oip.Backend, log io.Writer, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	server := oipgrpc.New(oip.Config{
+	return connectTo(t, oipgrpc.New(oip.Config{
 		Backend: b, MaxBody: limit, MaxRows: 4, Timeout: time.Minute,
 		Name: "headroom-modelserver", Version: "1.2.3",
 		Deadline: func(h http.Header) (time.Time, error) {
@@ -109,7 +109,12 @@ func start(t *testing.T, b oip.Backend, log io.Writer, options ...grpc.DialOptio
 			return time.UnixMilli(ms), nil
 		},
 		Priority: func(h http.Header) (string, error) { return h.Get("Headroom-Priority"), nil },
-	}, slog.New(slog.NewTextHandler(log, nil)))
+	}, slog.New(slog.NewTextHandler(log, nil))), options...)
+}
+
+// connectTo runs a server until the test ends and connects a client to it.
+func connectTo(t testing.TB, server *grpc.Server, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +313,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"no input", "FP32", request(nil), `inputs has 0 tensors; the model takes exactly one, "pixels"`},
 		{"two inputs", "FP32", request(nil, input("FP32", two, 1, 2), input("FP32", two, 1, 2)), `inputs has 2 tensors; the model takes exactly one, "pixels"`},
+		{"two inputs, typed and raw", "FP32", request(append(raw, raw...), input("FP32", two, 1, 2), input("FP32", two, 1, 2)), `inputs has 2 tensors; the model takes exactly one, "pixels"`},
 		{"no contents", "FP32", request(nil, input("FP32", nil, 1, 2)), `input "pixels" has 0 bytes of data; shape [1,2] of FP32 has 8`},
 		{"too few typed elements", "FP32", request(nil, input("FP32", two, 2, 2)), `input "pixels" has 8 bytes of data; shape [2,2] of FP32 has 16`},
 		{"too many raw bytes", "FP32", request([][]byte{make([]byte, 9)}, input("FP32", nil, 1, 2)), `input "pixels" has 9 bytes of data; shape [1,2] of FP32 has 8`},
@@ -596,19 +602,8 @@ func FuzzModelInfer(f *testing.F) {
 		f.Add(text)
 	}
 	b := tiny(oip.UINT8, oip.UINT8, "abc")
-	server := oipgrpc.New(oip.Config{Backend: b, MaxBody: limit, MaxRows: 4, Timeout: time.Minute}, slog.New(slog.DiscardHandler))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	go server.Serve(listener)
-	f.Cleanup(server.Stop)
-	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+	connection := connectTo(f, oipgrpc.New(oip.Config{Backend: b, MaxBody: limit, MaxRows: 4, Timeout: time.Minute}, slog.New(slog.DiscardHandler)),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(plain{})))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { connection.Close() })
 	f.Fuzz(func(t *testing.T, message []byte) {
 		if proto.Unmarshal(message, &inferencepb.ModelInferRequest{}) != nil {
 			t.Skip("no message")

@@ -16,19 +16,23 @@ func decode(in *inferencepb.ModelInferRequest) (oip.Request, error) {
 	if len(raw) > 0 && len(raw) != len(in.GetInputs()) {
 		return oip.Request{}, bad("raw_input_contents has %d items for %d inputs; allowed: one for each, or none", len(raw), len(in.GetInputs()))
 	}
-	request := oip.Request{Model: in.GetModelName(), Version: in.GetModelVersion(), ID: in.GetId()}
-	for i, tensor := range in.GetInputs() {
-		input := oip.Input{
-			TensorMetadata: oip.TensorMetadata{Name: tensor.GetName(), Datatype: oip.Datatype(tensor.GetDatatype()), Shape: tensor.GetShape()},
-			Data:           func() ([]byte, error) { return elements(i, tensor) },
-		}
-		if len(raw) > 0 {
-			if tensor.GetContents() != nil {
-				return oip.Request{}, bad("inputs[%d].contents: is given beside raw_input_contents; one of the two is allowed", i)
-			}
-			input.Data = func() ([]byte, error) { return raw[i], nil }
-		}
-		request.Inputs = append(request.Inputs, input)
+	request := oip.Request{
+		Model: in.GetModelName(), Version: in.GetModelVersion(), ID: in.GetId(),
+		Inputs: make([]oip.Input, len(in.GetInputs())),
+	}
+	if len(request.Inputs) != 1 {
+		return request, nil // which is refused for their number
+	}
+	tensor := in.GetInputs()[0]
+	input := &request.Inputs[0]
+	input.TensorMetadata = oip.TensorMetadata{Name: tensor.GetName(), Datatype: oip.Datatype(tensor.GetDatatype()), Shape: tensor.GetShape()}
+	switch {
+	case len(raw) == 0:
+		input.Data = func() ([]byte, error) { return elements(tensor) }
+	case tensor.GetContents() != nil:
+		return oip.Request{}, bad("inputs[0].contents: is given beside raw_input_contents; one of the two is allowed")
+	default:
+		input.Data = func() ([]byte, error) { return raw[0], nil }
 	}
 	for _, output := range in.GetOutputs() {
 		request.Outputs = append(request.Outputs, output.GetName())
@@ -36,8 +40,8 @@ func decode(in *inferencepb.ModelInferRequest) (oip.Request, error) {
 	return request, nil
 }
 
-// elements returns the contents of inputs[i] as bytes.
-func elements(i int, tensor *inferencepb.ModelInferRequest_InferInputTensor) ([]byte, error) {
+// elements returns the contents of a request's one input as bytes.
+func elements(tensor *inferencepb.ModelInferRequest_InferInputTensor) ([]byte, error) {
 	contents := tensor.GetContents()
 	floats, ints := contents.GetFp32Contents(), contents.GetUintContents()
 	others := len(contents.GetBoolContents()) + len(contents.GetIntContents()) + len(contents.GetInt64Contents()) +
@@ -46,7 +50,7 @@ func elements(i int, tensor *inferencepb.ModelInferRequest_InferInputTensor) ([]
 	switch oip.Datatype(tensor.GetDatatype()) {
 	case oip.FP32:
 		if others+len(ints) > 0 {
-			return nil, bad("inputs[%d].contents: FP32 is allowed in fp32_contents alone", i)
+			return nil, bad("inputs[0].contents: FP32 is allowed in fp32_contents alone")
 		}
 		data = make([]byte, 0, 4*len(floats))
 		for _, v := range floats {
@@ -54,17 +58,17 @@ func elements(i int, tensor *inferencepb.ModelInferRequest_InferInputTensor) ([]
 		}
 	case oip.UINT8:
 		if others+len(floats) > 0 {
-			return nil, bad("inputs[%d].contents: UINT8 is allowed in uint_contents alone", i)
+			return nil, bad("inputs[0].contents: UINT8 is allowed in uint_contents alone")
 		}
 		data = make([]byte, 0, len(ints))
 		for j, v := range ints {
 			if v > math.MaxUint8 {
-				return nil, bad("inputs[%d].contents.uint_contents[%d]: %d is not allowed; allowed: 0 to 255", i, j, v)
+				return nil, bad("inputs[0].contents.uint_contents[%d]: %d is not allowed; allowed: 0 to 255", j, v)
 			}
 			data = append(data, uint8(v))
 		}
 	default:
-		return nil, bad("inputs[%d].contents: has no field for %s; send it in raw_input_contents", i, tensor.GetDatatype())
+		return nil, bad("inputs[0].contents: has no field for %s; send it in raw_input_contents", tensor.GetDatatype())
 	}
 	return data, nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -91,13 +92,29 @@ func (r *Reader) body() (*Body, error) {
 // reserve counts n more bytes, or refuses.
 func (b *Body) reserve(n int64) error {
 	b.reserved += n
-	if b.reader.used.Add(n) > b.reader.limits.Memory {
+	return b.reader.take(n)
+}
+
+// take counts n bytes, also where it refuses them.
+func (r *Reader) take(n int64) error {
+	if r.used.Add(n) > r.limits.Memory {
 		return &Error{
 			Status: http.StatusServiceUnavailable, Code: string(reply.Overloaded),
-			Message: fmt.Sprintf("the bodies of the requests being read take %d bytes, the most that is accepted", b.reader.limits.Memory),
+			Message: fmt.Sprintf("the bodies of the requests being read take %d bytes, the most that is accepted", r.limits.Memory),
 		}
 	}
 	return nil
+}
+
+// Hold counts n bytes that somebody else reads against the memory of all bodies,
+// until release is called. An error is an *Error, and nothing is held then.
+func (r *Reader) Hold(n int64) (release func(), err error) {
+	release = func() { r.used.Add(-n) }
+	if err := r.take(n); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // Release gives the body's memory back. Picture must not be used afterwards.
@@ -123,29 +140,24 @@ func (r *Reader) PictureBy(w http.ResponseWriter, request *http.Request, by time
 	if err != nil {
 		return nil, err
 	}
-	return r.read(w, request, by, func(b *Body) (err error) {
-		switch mediaType {
-		case "multipart/form-data":
-			err = b.fromForm(request.Body, params["boundary"])
-		case "application/json":
-			err = b.fromJSON(request.Body, request.ContentLength)
-		default:
-			err = b.readAll(request.Body, request.ContentLength)
-		}
-		if err == nil && len(b.Picture) == 0 {
-			err = bad("the picture is empty")
-		}
-		return err
-	})
+	arrive, decode := (*Body).readRequest, (*Body).notEmpty
+	switch mediaType {
+	case "multipart/form-data":
+		arrive = func(b *Body, request *http.Request) error { return b.readForm(request.Body, params["boundary"]) }
+	case "application/json":
+		decode = (*Body).decodeJSON
+	}
+	return r.read(w, request, by, arrive, decode)
 }
 
 // Raw reads a body as it is. Every error is an *Error; without one the Body has
 // to be released.
 func (r *Reader) Raw(w http.ResponseWriter, request *http.Request) (*Body, error) {
-	return r.read(w, request, time.Now().Add(r.limits.Time), func(b *Body) error { return b.readAll(request.Body, request.ContentLength) })
+	return r.read(w, request, time.Now().Add(r.limits.Time), (*Body).readRequest, func(*Body) error { return nil })
 }
 
-func (r *Reader) read(w http.ResponseWriter, request *http.Request, by time.Time, into func(*Body) error) (*Body, error) {
+// read has a body arrive, and then decodes it.
+func (r *Reader) read(w http.ResponseWriter, request *http.Request, by time.Time, arrive func(*Body, *http.Request) error, decode func(*Body) error) (*Body, error) {
 	if request.ContentLength > r.limits.Body {
 		return nil, r.tooLarge()
 	}
@@ -160,17 +172,20 @@ func (r *Reader) read(w http.ResponseWriter, request *http.Request, by time.Time
 	request.Body = http.MaxBytesReader(w, request.Body, r.limits.Body)
 	b, err := r.body()
 	if err == nil {
-		err = into(b)
+		err = arrive(b, request)
+	}
+	if err == nil {
+		request.Body = http.NoBody // it has ended, and nobody has to look for a rest of it
+		if bounded {
+			// Before anything that takes time, or the deadline would end the handler's context.
+			// After an error it stays: net/http reads on before it sends the refusal.
+			_ = control.SetReadDeadline(time.Time{})
+		}
+		err = decode(b)
 	}
 	if err != nil {
 		b.Release()
 		return nil, err
-	}
-	request.Body = http.NoBody // it has ended, and nobody has to look for a rest of it
-	if bounded {
-		// Or the deadline would end the handler's context later. After an error it
-		// stays: net/http reads on before it sends the refusal.
-		_ = control.SetReadDeadline(time.Time{})
 	}
 	return b, nil
 }
@@ -196,36 +211,76 @@ func contentType(r *http.Request) (mediaType string, params map[string]string, e
 	return "", nil, unsupported("Content-Type %q is not supported; allowed: image/*, application/octet-stream, multipart/form-data, application/json, or none", mediaType)
 }
 
-func (b *Body) fromForm(body io.Reader, boundary string) error {
-	reader := multipart.NewReader(body, boundary)
-	for {
-		part, err := reader.NextPart()
-		if errors.Is(err, io.EOF) {
-			return bad("the form has no field %q with the picture", Field)
-		}
-		if err != nil {
-			return b.reader.readError(err)
-		}
-		if part.FormName() != Field {
-			continue
-		}
-		if err := b.readAll(part, -1); err != nil {
-			return err
-		}
-		if _, err := io.Copy(io.Discard, body); err != nil {
-			return b.reader.readError(err)
-		}
-		return nil
+// readRequest reads a request's body as it is.
+func (b *Body) readRequest(request *http.Request) error {
+	return b.readAll(request.Body, request.ContentLength)
+}
+
+func (b *Body) notEmpty() error {
+	if len(b.Picture) == 0 {
+		return bad("the picture is empty")
 	}
+	return nil
+}
+
+// maxPartHeader is the most bytes before the content of a form's part. The reader of
+// forms would keep 10 MiB of them.
+const maxPartHeader = 16 << 10
+
+// bounded reads at most left bytes more, and then ends.
+type bounded struct {
+	io.Reader
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.Reader.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// readForm reads the form's part with the picture, and throws the others away.
+func (b *Body) readForm(body io.Reader, boundary string) error {
+	between := &bounded{Reader: body}
+	reader := multipart.NewReader(between, boundary)
+	for {
+		between.left = maxPartHeader
+		part, err := reader.NextPart()
+		switch {
+		case err == nil:
+		case between.left <= 0:
+			return bad("the headers of a part of the form take more than %d bytes, the most that is accepted", maxPartHeader)
+		case errors.Is(err, io.EOF):
+			return bad("the form has no field %q with the picture", Field)
+		default:
+			return b.reader.readError(err)
+		}
+		between.left = math.MaxInt
+		if part.FormName() == Field {
+			if err := b.readAll(part, -1); err != nil {
+				return err
+			}
+			break
+		}
+		// Here, as NextPart would read on within the bound of a header.
+		if _, err := io.Copy(io.Discard, part); err != nil {
+			return b.reader.readError(err)
+		}
+	}
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return b.reader.readError(err)
+	}
+	return nil
 }
 
 // maxDepth is how deep the JSON form may be nested; the contract's is 1 deep.
 const maxDepth = 8
 
-func (b *Body) fromJSON(body io.Reader, size int64) error {
-	if err := b.readAll(body, size); err != nil {
-		return err
-	}
+// decodeJSON takes the picture out of a body in JSON.
+func (b *Body) decodeJSON() error {
 	text := b.Picture
 	if deeper(text, maxDepth) {
 		return bad("the JSON body is nested more than %d deep, the most that is accepted", maxDepth)
@@ -240,7 +295,8 @@ func (b *Body) fromJSON(body io.Reader, size int64) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&form); err != nil {
-		return bad("the JSON body can't be read: %v; it must be {%q: \"base64 of the picture\"}", err, Field)
+		// Cut, as it may repeat a key of any length.
+		return bad("the JSON body can't be read: %.100v; it must be {%q: \"base64 of the picture\"}", err, Field)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return bad("the JSON body goes on after its object; it must be {%q: \"base64 of the picture\"}", Field)
@@ -253,7 +309,7 @@ func (b *Body) fromJSON(body io.Reader, size int64) error {
 		return bad("the value of %q is not base64 (RFC 4648, standard alphabet, padded): %v", Field, err)
 	}
 	b.Picture = picture
-	return nil
+	return b.notEmpty()
 }
 
 // deeper says whether JSON is nested more than most deep, without building

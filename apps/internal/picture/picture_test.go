@@ -136,6 +136,7 @@ func TestRefusals(t *testing.T) {
 		{"too large, in a form", bigForm, "", string(bigFormBody), true, 413, "too_large", "the body is larger than 4096 bytes, the most that is accepted"},
 		{"too large, in JSON", "application/json", "", `{"image":"` + tooBig + `"}`, true, 413, "too_large", "the body is larger than 4096 bytes, the most that is accepted"},
 		{"empty", "image/jpeg", "", "", false, 400, "bad_request", "the picture is empty"},
+		{"a long key in JSON", "application/json", "", `{"` + strings.Repeat("k", 3000) + `": 1}`, false, 400, "bad_request", `the JSON body can't be read: json: unknown field "` + strings.Repeat("k", 79) + `; it must be {"image": "base64 of the picture"}`},
 		{"another type", "text/plain", "", "x", false, 415, "unsupported_media_type", `Content-Type "text/plain" is not supported; allowed: image/*, application/octet-stream, multipart/form-data, application/json, or none`},
 		{"a type that is none", ";;", "", "x", false, 415, "unsupported_media_type", `Content-Type ";;" can't be read: mime: no media type`},
 		{"compressed", "image/jpeg", "gzip", "x", false, 415, "unsupported_media_type", `Content-Encoding "gzip" is not supported; send the body as it is`},
@@ -220,6 +221,105 @@ func TestMemoryOfAllBodies(t *testing.T) {
 			t.Fatal(err)
 		}
 		body.Release()
+	}
+}
+
+// What somebody else reads counts as well.
+func TestMemoryThatIsHeldForOthers(t *testing.T) {
+	reader := picture.NewReader(picture.Limits{Body: 1000, Memory: 10_000, Time: time.Minute})
+	release, err := reader.Hold(6000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Hold(6000); err == nil {
+		t.Error("12,000 bytes are held, of 10,000")
+	}
+	raw := func() error {
+		body, err := reader.Raw(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(make([]byte, 900))))
+		if err == nil {
+			body.Release()
+		}
+		return err
+	}
+	if err := raw(); err != nil {
+		t.Error(err)
+	}
+	more, err := reader.Hold(3500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refusal *picture.Error
+	if err := raw(); !errors.As(err, &refusal) || refusal.Status != 503 {
+		t.Errorf("with 9,500 bytes held, a body of 900 got %v", err)
+	}
+	more()
+	release()
+	if err := raw(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What stands before a part's content is kept by the reader of forms, and not counted:
+// little of it is read. A part that is not the picture may have any size.
+func TestFormsWithMuchInThem(t *testing.T) {
+	reader := picture.NewReader(picture.Limits{Body: 1 << 20, Memory: 1 << 20, Time: time.Minute})
+	post := func(body io.Reader) ([]byte, error) {
+		r := httptest.NewRequest(http.MethodPost, "/", body)
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+		got, err := reader.Picture(httptest.NewRecorder(), r)
+		if err != nil {
+			return nil, err
+		}
+		defer got.Release()
+		return bytes.Clone(got.Picture), nil
+	}
+	const image = "--b\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\nx\r\n--b--\r\n"
+	much := strings.Repeat("y", 100_000)
+	got, err := post(strings.NewReader("--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n" + much + "\r\n" + image))
+	if err != nil || string(got) != "x" {
+		t.Errorf("behind a large part: got %q, %v", got, err)
+	}
+	for name, text := range map[string]string{
+		"a long header": "--b\r\nX: " + much,
+		"many headers":  "--b\r\n" + strings.Repeat("X: y\r\n", 20_000),
+	} {
+		body := strings.NewReader(text)
+		_, err := post(body)
+		const want = "the headers of a part of the form take more than 16384 bytes, the most that is accepted"
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if read := len(text) - body.Len(); read > 20_000 {
+			t.Errorf("%s: %d bytes were read", name, read)
+		}
+	}
+}
+
+// deadlines notes the last read deadline that is set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	last time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.last = t
+	return nil
+}
+
+// A body that has ended has no deadline, also where it turns out to be bad: net/http
+// would take it for the caller's going.
+func TestABodyThatHasEndedHasNoDeadline(t *testing.T) {
+	for name, body := range map[string]string{"good": `{"image":"AAAA"}`, "bad": `{"image":"!"}`} {
+		reader := picture.NewReader(picture.Limits{Body: limit, Memory: 1 << 20, Time: time.Minute})
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder(), last: time.Now()}
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if _, err := reader.Picture(w, r); (err == nil) != (name == "good") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !w.last.IsZero() || r.Body != http.NoBody {
+			t.Errorf("%s: the deadline is %v, the rest %v", name, w.last, r.Body)
+		}
 	}
 }
 

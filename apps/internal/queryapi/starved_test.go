@@ -46,7 +46,8 @@ func TestAStarvedDispatcherAnswersTheNextRequestsOfAConnection(t *testing.T) {
 		connections int32
 	}{
 		{"starved while it answers", nil, http.StatusOK, "", 1},
-		{"starved while it refuses a body", []string{"Content-Type", "application/json"}, http.StatusBadRequest, reply.BadRequest, 2},
+		{"starved while it refuses a body", []string{"Content-Type", "application/json"}, http.StatusBadRequest, reply.BadRequest, 1},
+		{"starved while it throws a body away", []string{"Headroom-Timeout", "soon"}, http.StatusBadRequest, reply.BadRequest, 2},
 		{"starved until the deadline", []string{"Headroom-Timeout", "300ms"}, http.StatusGatewayTimeout, reply.DeadlineExceeded, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -90,6 +91,9 @@ func Fail(c *gin.Context, status int, id string, code Code, message string) {
 	if status == http.StatusServiceUnavailable {
 		AskToRetry(c)
 	}
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
+	}
 	body, err := json.Marshal(Failure{ID: id, Error: Detail{Code: code, Message: message}})
 	if err != nil {
 		panic(fmt.Sprintf("a failure has no JSON: %v", err)) // it holds only strings
@@ -103,6 +107,10 @@ func Fail(c *gin.Context, status int, id string, code Code, message string) {
 func Early(c *gin.Context, status int, body []byte) {
 	control := http.NewResponseController(c.Writer)
 	slow := !discardBody(c, control, quickRest)
+	if c.Request.Context().Err() != nil {
+		// Either nobody is there, or no later request on the connection could be answered.
+		c.Header("Connection", "close")
+	}
 	if slow {
 		// Where the connection can't do that, the server's own time limit holds.
 		_ = control.EnableFullDuplex()
@@ -133,10 +141,19 @@ func StopReading(c *gin.Context) {
 	discardBody(c, http.NewResponseController(c.Writer), slowRest)
 }
 
+// expected is the key of a body that the caller sends only when told to (100
+// Continue), as it is before anybody has begun to read it.
+const expected = "expected body"
+
 // discardBody throws the rest of a request's body away and says whether that was
 // all of it.
 func discardBody(c *gin.Context, control *http.ResponseController, within time.Duration) (all bool) {
 	if c.Request.Body == nil || c.Request.Body == http.NoBody {
+		return true
+	}
+	if body, ok := c.Get(expected); ok && body == c.Request.Body {
+		// Who asks before he sends a body is not told to: reading would. net/http ends
+		// the connection after such an answer.
 		return true
 	}
 	by := time.Now().Add(within)
@@ -153,6 +170,10 @@ func discardBody(c *gin.Context, control *http.ResponseController, within time.D
 	}
 	return true
 }
+
+// maxMessage is the most bytes of a message. Who says something about what a request
+// says quotes it; this is for what nobody thought of.
+const maxMessage = 2 << 10
 
 // MaxQuoted is how many bytes of a caller's own text a message repeats.
 const MaxQuoted = 64
@@ -236,6 +257,9 @@ func NewEngine(log *slog.Logger, draining *atomic.Bool) *gin.Engine {
 	engine.Use(recovery(log), func(c *gin.Context) {
 		if draining.Load() {
 			c.Header("Connection", "close")
+		}
+		if c.GetHeader("Expect") != "" {
+			c.Set(expected, c.Request.Body)
 		}
 		if c.Request.Method == http.MethodGet { // which needs no body
 			StopReading(c)

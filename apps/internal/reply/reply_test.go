@@ -1,10 +1,12 @@
 package reply_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -96,6 +98,47 @@ func TestAnswersEndTheirConnectionOnceDraining(t *testing.T) {
 	if !ends() {
 		t.Error("a connection goes on into a server that is about to end")
 	}
+}
+
+// Who asks before he sends a body gets a refusal alone, and not his body's turn first.
+func TestARefusalDoesNotAskForTheBody(t *testing.T) {
+	engine := reply.NewEngine(slog.New(slog.DiscardHandler), new(atomic.Bool))
+	engine.POST("/refuse", func(c *gin.Context) { reply.Fail(c, http.StatusServiceUnavailable, "", reply.Overloaded, "too much") })
+	engine.POST("/read", func(c *gin.Context) {
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, 2)
+		_, _ = io.ReadAll(c.Request.Body)
+		reply.Fail(c, http.StatusRequestEntityTooLarge, "", reply.TooLarge, "too large")
+	})
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	for path, want := range map[string]string{"/refuse": "HTTP/1.1 503 ", "/read": "HTTP/1.1 100 "} {
+		connection, err := net.Dial("tcp", server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.WriteString(connection, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := bufio.NewReader(connection).ReadString('\n')
+		if err != nil || !strings.HasPrefix(first, want) {
+			t.Errorf("%s: got %q, %v, want %q", path, first, err, want)
+		}
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestALongMessageIsCut(t *testing.T) {
+	w := httptest.NewRecorder()
+	c, _ := gin.CreateTestContext(w)
+	c.Request = httptest.NewRequest(http.MethodGet, "/", nil)
+	reply.Fail(c, http.StatusBadRequest, "", reply.BadRequest, strings.Repeat("é", 1<<20))
+	if n := w.Body.Len(); n > 3000 || !strings.Contains(w.Body.String(), `éé..."`) {
+		t.Errorf("%d bytes: %.100s", n, w.Body)
+	}
+	validate(t, "error.schema.json", w.Body.String())
 }
 
 func TestCodesAreThoseOfTheContract(t *testing.T) {
