@@ -124,7 +124,8 @@ func list(ctx context.Context, queue *redisqueue.Queue, asJSON bool, stdout io.W
 	return table.Flush()
 }
 
-// each calls do for the chosen dead letters.
+// each calls do for the chosen dead letters. One that is gone or answered is in no
+// other's way: the error is of all of them.
 func (c chosen) each(ctx context.Context, queue *redisqueue.Queue, do func(id string) error) error {
 	if err := c.check(); err != nil {
 		return command.AsUsage(err)
@@ -137,12 +138,19 @@ func (c chosen) each(ctx context.Context, queue *redisqueue.Queue, do func(id st
 			return err
 		}
 	}
+	var failed []error
 	for _, id := range ids {
-		if err := do(id); err != nil {
-			return fmt.Errorf("dead letter %q: %w", id, err)
+		err := do(id)
+		gone := errors.Is(err, redisqueue.ErrNoDeadLetter)
+		if err == nil || gone && c.All {
+			continue
+		}
+		failed = append(failed, fmt.Errorf("dead letter %q: %w", id, err))
+		if !gone && !errors.Is(err, redisqueue.ErrAnswered) {
+			break // nor would the others succeed
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (o *deadLettersOptions) redrive(ctx context.Context, queue *redisqueue.Queue, stdout io.Writer) error {

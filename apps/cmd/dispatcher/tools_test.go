@@ -42,7 +42,7 @@ func TestDeadLettersAreListedAndDrivenAgain(t *testing.T) {
 		t.Errorf("list: %q", got)
 	}
 	var locations []string
-	for _, id := range []string{"first", "second"} {
+	for _, id := range []string{"first", "second", "third"} {
 		status, header, body := p.do(http.MethodPost, "/query", map[string]string{"Prefer": "respond-async", "X-Request-Id": id})
 		if status != http.StatusAccepted {
 			t.Fatalf("answered %d %s", status, body)
@@ -52,11 +52,11 @@ func TestDeadLettersAreListedAndDrivenAgain(t *testing.T) {
 			t.Fatalf("a request that ends model servers has %d %s", status, body)
 		}
 	}
-	if n := len(replica.Served()); n != 6 {
+	if n := len(replica.Served()); n != 9 {
 		t.Errorf("tried %d times, want three times each", n)
 	}
 	table := strings.Split(strings.TrimSpace(command("list")), "\n")
-	if len(table) != 3 || !regexp.MustCompile(`^ID +GIVEN UP +REQUEST +MODE +DELIVERIES +BYTES +REASON$`).MatchString(table[0]) ||
+	if len(table) != 4 || !regexp.MustCompile(`^ID +GIVEN UP +REQUEST +MODE +DELIVERIES +BYTES +REASON$`).MatchString(table[0]) ||
 		!regexp.MustCompile(`^\d+-\d+ +20\S+ \S+ +first +async +1 +7 +3 attempts failed, the last one because .+$`).MatchString(table[1]) {
 		t.Errorf("list:\n%s", strings.Join(table, "\n"))
 	}
@@ -76,6 +76,16 @@ func TestDeadLettersAreListedAndDrivenAgain(t *testing.T) {
 	}
 	if status, _, body := p.do(http.MethodGet, locations[0]+"?wait=30s", nil); status != http.StatusOK {
 		t.Errorf("driven again: %d %s", status, body)
+	}
+	if status, _, body := p.do(http.MethodPost, "/query", map[string]string{"Prefer": "respond-async", "X-Request-Id": "second"}); status != http.StatusAccepted {
+		t.Fatalf("sent again: %d %s", status, body)
+	}
+	stdout, stderr, code := output(t, "dead-letters", "--redis", redis.URL(), "redrive", "--all")
+	if code != 1 || !strings.HasSuffix(stdout, " queued again: /result/third\n") || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, "its caller has sent it again") {
+		t.Errorf("redrive --all: %d %q %q", code, stdout, stderr)
+	}
+	if status, _, body := p.do(http.MethodGet, locations[2]+"?wait=30s", nil); status != http.StatusOK {
+		t.Errorf("one behind another that is answered: %d %s", status, body)
 	}
 	if got := command("remove", "--all"); !strings.HasSuffix(got, " removed\n") || strings.Count(got, "\n") != 1 {
 		t.Errorf("remove: %q", got)

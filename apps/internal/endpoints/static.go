@@ -48,7 +48,7 @@ func ParseURLs(texts []string) ([]string, error) {
 // reports all of them at every change until ctx ends: those that answer 200
 // are ready, the others starting.
 func Probe(ctx context.Context, urls []string, interval time.Duration, report func([]fleet.Endpoint)) {
-	client := &http.Client{Timeout: probeTimeout}
+	client := &http.Client{Timeout: probeTimeout, Transport: &http.Transport{}} // no proxy, as for requests
 	defer client.CloseIdleConnections()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
