@@ -227,38 +227,23 @@ func (b *Body) notEmpty() error {
 // forms would keep 10 MiB of them.
 const maxPartHeader = 16 << 10
 
-// bounded reads at most left bytes more, and then ends.
-type bounded struct {
-	io.Reader
-	left int
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, io.ErrUnexpectedEOF
-	}
-	n, err := b.Reader.Read(p[:min(len(p), b.left)])
-	b.left -= n
-	return n, err
-}
-
 // readForm reads the form's part with the picture, and throws the others away.
 func (b *Body) readForm(body io.Reader, boundary string) error {
-	between := &bounded{Reader: body}
-	reader := multipart.NewReader(between, boundary)
+	bounded := &io.LimitedReader{R: body}
+	reader := multipart.NewReader(bounded, boundary)
 	for {
-		between.left = maxPartHeader
+		bounded.N = maxPartHeader
 		part, err := reader.NextPart()
 		switch {
 		case err == nil:
-		case between.left <= 0:
+		case bounded.N <= 0: // which is an end to the reader of forms
 			return bad("the headers of a part of the form take more than %d bytes, the most that is accepted", maxPartHeader)
 		case errors.Is(err, io.EOF):
 			return bad("the form has no field %q with the picture", Field)
 		default:
 			return b.reader.readError(err)
 		}
-		between.left = math.MaxInt
+		bounded.N = math.MaxInt64
 		if part.FormName() == Field {
 			if err := b.readAll(part, -1); err != nil {
 				return err
